@@ -1,0 +1,159 @@
+"""The training loop: compiled chunks of updates inside, plain Python for records and checkpoints outside.
+
+The key of update k is folded from the seed and k, chunks begin at fixed steps, and all state is in one pytree; so a run
+that was killed and taken up again gives the same bits as one that never stopped (a test kills it to prove this).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from dawm.errors import ConfigError, NumericalError
+from dawm.run.folder import RunFolder
+from dawm.run.metrics import plain
+from dawm.run.progress import progress
+
+S = TypeVar("S")
+Update = Callable[[Any, Any, jax.Array], tuple[Any, dict[str, jax.Array]]]
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How long to train and how often to look up. Records and checkpoints fall on multiples of `chunk`."""
+
+    steps: int = 20_000
+    chunk: int = 500  # updates per compiled call, and per row of metrics
+    monitor_every: int = 5_000  # updates between looks at held-out data (or at the environment)
+    save_every: int = 5_000  # updates between checkpoints
+
+    def __post_init__(self):
+        if self.steps < 1 or self.chunk < 1:
+            raise ValueError(f"steps and chunk must be at least 1, got {self.steps} and {self.chunk}")
+
+
+def compile_updates(update: Update, count: int) -> Callable[..., tuple[Any, dict[str, jax.Array]]]:
+    """`run(state, data, key, first)`: `count` updates in one program; metrics gain a leading axis of `count`.
+
+    The state is donated: the caller must not use the one it passed in.
+    """
+
+    @eqx.filter_jit(donate="all-except-first")
+    def run(inputs: tuple[Any, jax.Array, jax.Array], state: Any) -> tuple[Any, dict[str, jax.Array]]:
+        data, key, first = inputs
+        dynamic, static = eqx.partition(state, eqx.is_array)
+
+        def step(dynamic, k):
+            state, metrics = update(eqx.combine(dynamic, static), data, jr.fold_in(key, k))
+            return eqx.filter(state, eqx.is_array), metrics
+
+        dynamic, metrics = jax.lax.scan(step, dynamic, first + jnp.arange(count))
+        return eqx.combine(dynamic, static), metrics
+
+    return lambda state, data, key, first: run((data, key, jnp.asarray(first)), state)
+
+
+def fit(
+    update: Update,
+    state: S,
+    data: Any,
+    config: LoopConfig,
+    *,
+    seed: int,
+    folder: RunFolder | None = None,
+    monitor: Callable[[int, S], dict[str, Any]] | None = None,
+    label: str = "training",
+) -> S:
+    """Apply `update(state, data, key) -> (state, metrics)` `config.steps` times; returns the last state.
+
+    With a folder: metrics go to its metrics.jsonl, checkpoints are written, and training goes on from the last one.
+    `monitor(step, state)` adds slow measurements every `monitor_every` steps and at the end. Raises NumericalError at the
+    first metric that is not finite, and KeyboardInterrupt after saving if Ctrl-C was pressed.
+    """
+    start = 0
+    if folder is not None and folder.checkpoints():
+        start, state = folder.load_state(state)
+        folder.metrics.truncate(start)
+        if start > config.steps:
+            raise ConfigError(f"`{folder.path}` has been trained for {start:,} steps already, more than {config.steps:,}.")
+    else:
+        state = jax.tree.map(lambda x: jnp.array(x) if eqx.is_array(x) else x, state)  # a copy: the first chunk donates it
+        if folder is not None:
+            folder.metrics.truncate(-1)
+    key, compiled, begun = jr.key(seed), {}, time.monotonic()
+
+    with progress(label, config.steps, "updates", start) as advance, _deferred_interrupt() as interrupted:
+        step = start
+        while step < config.steps:
+            count = min(config.chunk, config.steps - step)
+            if count not in compiled:
+                compiled[count] = compile_updates(update, count)
+            state, metrics = compiled[count](state, data, key, step)
+            metrics = {name: np.asarray(value) for name, value in metrics.items()}
+            _check_finite(metrics, step, label)
+            step += count
+            row = {"step": step} | {name: value.mean(0) for name, value in metrics.items()}
+            if monitor is not None and (step == config.steps or step // config.monitor_every > (step - count) // config.monitor_every):
+                row |= monitor(step, state)
+            if folder is not None:
+                folder.metrics.append(row | {"seconds": round(time.monotonic() - begun, 3)})
+                due = step == config.steps or step // config.save_every > (step - count) // config.save_every
+                if due or interrupted.is_set():
+                    folder.save_state(step, state)
+            advance(step, _remark(row))
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+    return state
+
+
+def _remark(row: dict[str, Any]) -> str:
+    losses = [k for k in row if k.endswith("loss")][:2]
+    return "  ".join(f"{k} {np.mean(plain(row[k])):.4g}" for k in losses)
+
+
+def _check_finite(metrics: dict[str, np.ndarray], first: int, label: str) -> None:
+    """Raise NumericalError for the earliest update whose metrics are not all finite."""
+    worst = None
+    for name, value in metrics.items():
+        bad = ~np.isfinite(value.reshape(len(value), -1)).all(1)
+        if bad.any() and (worst is None or bad.argmax() < worst[0]):
+            worst = (int(bad.argmax()), name)
+    if worst is not None:
+        row, name = worst
+        before = metrics[name][row - 1] if row else "unknown (it was the first of its chunk)"
+        raise NumericalError(
+            f"{label} stopped: `{name}` is not finite at update {first + row + 1:,} (the update before: {before}). Likely"
+            " causes: a learning rate that is too high, extreme values in the data (see `dawm data doctor`), or a reward"
+            " scale in the thousands. The last checkpoint before it is kept."
+        )
+
+
+@contextlib.contextmanager
+def _deferred_interrupt() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets, so that a chunk can finish and be saved; a second Ctrl-C stops at once."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed
+        return
+
+    def handle(number, frame):
+        if pressed.is_set():
+            signal.default_int_handler(number, frame)
+        pressed.set()
+
+    previous = signal.signal(signal.SIGINT, handle)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,44 @@
+"""Optimisers and parameter averages from a configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with warm-up, cosine decay and clipping; the defaults are those of EDM-style training on vectors."""
+
+    learning_rate: float = 1e-3
+    final_fraction: float = 0.01  # of the learning rate, reached by the cosine at the last step; 1.0 keeps it constant
+    warmup: int = 500  # steps of linear warm-up
+    weight_decay: float = 0.0
+    clip: float = 1.0  # largest global norm of a gradient; 0 does not clip
+
+    def __post_init__(self):
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+
+
+def make_optimiser(config: OptimConfig, steps: int) -> optax.GradientTransformation:
+    """The optimiser of a run of `steps` updates."""
+    warmup = min(config.warmup, max(steps // 10, 1))
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, config.learning_rate, warmup, max(steps, warmup + 1), config.learning_rate * config.final_fraction
+    )
+    clip = [optax.clip_by_global_norm(config.clip)] if config.clip else []
+    return optax.chain(*clip, optax.adamw(schedule, b1=0.9, b2=0.99, weight_decay=config.weight_decay))
+
+
+def ema(average: Any, new: Any, decay: float, step: Array) -> Any:
+    """Exponential moving average of parameters; early steps use a shorter memory, (1 + step) / (10 + step)."""
+    rate = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    mix = lambda a, b: a + (1.0 - rate) * (b - a) if eqx.is_inexact_array(a) else b  # noqa: E731
+    return jax.tree.map(mix, average, new)
