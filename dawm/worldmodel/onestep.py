@@ -1,0 +1,125 @@
+"""One-step networks: (s, a) -> change of state and reward. The anchor of the default model, and the yardsticks beside it.
+
+`StepNetwork` regresses the standardised change (s' - s) / std and reward; with `linear_skip` a linear map runs beside the
+perceptron, so that shifts, delays and linear dynamics are exact from the start. `GaussianEnsemble` is the probabilistic
+ensemble of PETS, used by MOPO and its heirs (Chua et al. 2018; Yu et al. 2020): every member has a mean and a variance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float
+
+from dawm.data.normalise import Standard
+from dawm.nets.ensemble import stack
+from dawm.nets.mlp import MLP
+
+
+@dataclass(frozen=True)
+class StepConfig:
+    """A perceptron on one step. The plain yardstick has no linear skip."""
+
+    width: int = 256
+    depth: int = 3
+    linear_skip: bool = True
+
+
+@dataclass(frozen=True)
+class EnsembleConfig:
+    """Gaussian ensemble of the yardstick; PETS and MOPO use 7 members (5 elites) of 4 x 200."""
+
+    members: int = 5
+    width: int = 200
+    depth: int = 3
+
+
+class Scales(eqx.Module):
+    """Units in which one-step networks work, fitted on the training episodes."""
+
+    obs: Standard
+    change: Standard  # of s' - s
+    reward: Standard  # of the reward, as a vector of length one
+    act_centre: Float[Array, "act"]
+    act_scale: Float[Array, "act"]
+
+    def action(self, action: Float[Array, "*b act"]) -> Float[Array, "*b act"]:
+        """Actions in [-1, 1]."""
+        return (action - self.act_centre) / self.act_scale
+
+    def inputs(self, obs: Float[Array, "obs"], action: Float[Array, "act"]) -> Float[Array, "obs+act"]:
+        return jnp.concatenate([self.obs.apply(obs), self.action(action)])
+
+    def targets(self, obs, reward, next_obs) -> Float[Array, "obs+1"]:
+        """The standardised change and reward."""
+        return jnp.concatenate([self.change.apply(next_obs - obs), self.reward.apply(reward[None])])
+
+    def outcome(self, obs: Float[Array, "obs"], out: Float[Array, "obs+1"]) -> tuple[Array, Array]:
+        """(next observation, reward) in raw units."""
+        return obs + self.change.invert(out[:-1]), self.reward.invert(out[-1:])[0]
+
+
+class StepNetwork(eqx.Module):
+    """Standardised (change, reward) for standardised (s, a)."""
+
+    body: MLP
+    skip: eqx.nn.Linear | None
+
+    def __init__(self, config: StepConfig, obs_dim: int, act_dim: int, *, key):
+        key_body, key_skip = jr.split(key)
+        size_in, size_out = obs_dim + act_dim, obs_dim + 1
+        self.body = MLP(size_in, size_out, width=config.width, depth=config.depth, activation="silu", key=key_body)
+        self.skip = eqx.nn.Linear(size_in, size_out, use_bias=False, key=key_skip) if config.linear_skip else None
+
+    def __call__(self, x: Float[Array, "in"]) -> Float[Array, "out"]:
+        return self.body(x) + (0.0 if self.skip is None else self.skip(x))
+
+
+def step_loss(network: StepNetwork, x: Float[Array, "b in"], y: Float[Array, "b out"]) -> Float[Array, ""]:
+    """Mean squared error in standardised units."""
+    return jnp.square(jax.vmap(network)(x) - y).mean()
+
+
+class GaussianEnsemble(eqx.Module):
+    """Members with a diagonal Gaussian over the standardised (change, reward)."""
+
+    members: MLP  # stacked on a leading axis
+    low: Float[Array, "out"]  # soft bounds of the log-variance, learnt as in PETS
+    high: Float[Array, "out"]
+    count: int = eqx.field(static=True)
+
+    def __init__(self, config: EnsembleConfig, obs_dim: int, act_dim: int, *, key):
+        size = obs_dim + 1
+        build = lambda key: MLP(obs_dim + act_dim, 2 * size, width=config.width, depth=config.depth, activation="silu", key=key)  # noqa: E731
+        self.members = stack(build, config.members, key)
+        self.low, self.high = jnp.full(size, -10.0), jnp.full(size, 0.5)
+        self.count = config.members
+
+    def __call__(self, x: Float[Array, "in"]) -> tuple[Float[Array, "m out"], Float[Array, "m out"]]:
+        """Mean and log-variance of every member."""
+        out = eqx.filter_vmap(lambda member: member(x))(self.members)
+        return self._split(out)
+
+    def member(self, index: Array, x: Float[Array, "in"]) -> tuple[Float[Array, "out"], Float[Array, "out"]]:
+        """Mean and log-variance of one member."""
+        chosen = jax.tree.map(lambda leaf: leaf[index] if eqx.is_array(leaf) else leaf, self.members)
+        return self._split(chosen(x))
+
+    def _split(self, out):
+        mean, raw = jnp.split(out, 2, axis=-1)
+        log_var = self.high - jax.nn.softplus(self.high - raw)
+        return mean, self.low + jax.nn.softplus(log_var - self.low)
+
+
+def ensemble_loss(model: GaussianEnsemble, x: Float[Array, "m b in"], y: Float[Array, "m b out"]) -> Float[Array, ""]:
+    """Gaussian negative log-likelihood, every member on its own batch, plus PETS's pull on the variance bounds."""
+
+    def one(member, x, y):
+        mean, log_var = model._split(jax.vmap(member)(x))
+        return (0.5 * jnp.square(mean - y) * jnp.exp(-log_var) + 0.5 * log_var).mean()
+
+    return eqx.filter_vmap(one)(model.members, x, y).mean() + 0.01 * (model.high - model.low).mean()
