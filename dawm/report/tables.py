@@ -1,0 +1,112 @@
+"""Tables of text: on the page as HTML, in a terminal or a README as Markdown.
+
+A normalised score is 100 (R - low) / (high - low). A standard deviation is only scaled by it, never shifted; the scores
+file holds it scaled already, and the data's own is scaled here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dawm.report import numerals
+from dawm.report.collect import RunRecord, Stage, collect, dig
+
+ALGORITHMS = {"bc": "BC", "td3bc": "TD3+BC", "iql": "IQL"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells are text already; the first `words` columns are aligned left, the others, numbers, right."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: int = 1
+    strong: Sequence[int] = field(default=())  # rows to stress
+
+    def markdown(self) -> str:
+        """As a Markdown table whose columns line up in plain text too; ends with a line feed."""
+        cells = [[c.replace("|", "\\|").replace("\n", " ") for c in row] for row in (self.columns, *self.rows)]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
+        rule = ["-" * w if i < self.words else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+        lines = [cells[0], rule, *cells[1:]]
+        pad = lambda row: (c.ljust(w) if i < self.words else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))  # noqa: E731
+        return "".join("| " + " | ".join(pad(row)) + " |\n" for row in lines)
+
+
+def policy_name(policy: Stage) -> str:
+    """'TD3+BC, real + synthetic', 'TD3+BC, real data only', or 'BC'."""
+    name = ALGORITHMS.get(policy.algorithm, policy.algorithm)
+    if policy.uses_synthetic:
+        return f"{name}, real + synthetic"
+    return name if policy.algorithm == "bc" else f"{name}, real data only"
+
+
+def score_table(record: RunRecord) -> Table:
+    """One row for each policy and one for the data; normalised columns only where references are known."""
+    normalised = record.references is not None
+    columns = ["Policy", "Seeds × episodes", "Return", "std of episodes"]
+    columns += ["Score", "std of episodes", "IQM", "95 % interval"] if normalised else ["IQM of returns"]
+    rows = [_policy_row(policy, normalised) for policy in record.policies]
+    rows += _data_row(record, normalised)
+    return Table(columns, rows, strong=[i for i, p in enumerate(record.policies) if p.uses_synthetic])
+
+
+def _policy_row(policy: Stage, normalised: bool) -> list[str]:
+    scores = policy.results.get("scores", {})
+    returns = scores.get("returns") or []
+    shape = f"{len(returns)} × {max(map(len, returns))}" if returns else numerals.MISSING
+    row = [policy_name(policy), shape, *(numerals.significant(scores.get(k), 4) for k in ("return_mean", "return_std"))]
+    if not normalised:
+        return [*row, numerals.significant(scores.get("return_iqm"), 4)]
+    row += [numerals.score(scores.get(k)) for k in ("normalized_score", "score_std", "score_iqm")]
+    return [*row, interval(scores.get("score_interval")) if len(returns) > 1 else numerals.MISSING]
+
+
+def _data_row(record: RunRecord, normalised: bool) -> list[list[str]]:
+    mean, std = dig(record.data, "returns", "mean"), dig(record.data, "returns", "std")
+    if numerals.number(mean) is None:
+        return []
+    row = ["The data's own episodes", numerals.count(dig(record.data, "episodes"))]
+    row += [numerals.significant(mean, 4), numerals.significant(std, 4)]
+    if not normalised:
+        return [[*row, numerals.MISSING]]
+    low, high = record.references["low"], record.references["high"]  # type: ignore[index]
+    scaled = 100 * std / (high - low) if numerals.number(std) is not None else None
+    row += [numerals.score(100 * (mean - low) / (high - low)), numerals.score(scaled)]
+    return [[*row, numerals.MISSING, numerals.MISSING]]
+
+
+def interval(bounds: Any, form=numerals.score) -> str:
+    """'36.0 to 46.4'."""
+    found = numerals.numbers(bounds)
+    return f"{form(found[0])} to {form(found[1])}" if len(found) == 2 else numerals.MISSING
+
+
+def markdown_scores(run: RunRecord | Path | str) -> str:
+    """The scores of a run folder as a Markdown table, with a line that says what the numbers are."""
+    record = run if isinstance(run, RunRecord) else collect(run)
+    return score_table(record).markdown() + "\n" + " ".join(score_notes(record)) + "\n"
+
+
+def score_notes(record: RunRecord) -> Iterator[str]:
+    """What must be known to read the scores: environment, checkpoint, references, statistics."""
+    scored = [p for p in record.policies if "scores" in p.results]
+    environments = sorted({str(p.get("scores", "env")) for p in scored if p.get("scores", "env")})
+    if environments:
+        yield f"Environment: {', '.join(environments)}."
+    checkpoints = sorted({_checkpoint(p.get("scores", "checkpoint")) for p in scored})
+    if scored:
+        yield f"Every policy is the one of its last checkpoint ({', '.join(checkpoints)}), never the best of several."
+    if record.references:
+        low, high = (numerals.significant(record.references[k], 6) for k in ("low", "high"))
+        source = record.references.get("source")
+        yield f"A return of {low} counts as 0 and {high} as 100{f' ({source})' if source else ''}; scores are not clipped."
+    elif scored:
+        yield "No reference returns are known for this task, so returns are not normalised."
+
+
+def _checkpoint(value: Any) -> str:
+    return f"step {numerals.count(value)}" if numerals.number(value) is not None else str(value or "step not recorded")

@@ -1,0 +1,259 @@
+"""What the numbers mean, in words, with the limits said first to whoever would overread them.
+
+Whether synthetic data helped is judged on the difference of two means over training seeds with Welch's 95 % interval,
+
+    d +- t(0.975, nu) s,   s^2 = v1/n1 + v2/n2,   nu = s^4 / ((v1/n1)^2/(n1-1) + (v2/n2)^2/(n2-1))
+
+(Welch 1947, Biometrika 34), where v are variances between seeds. Episodes of one seed share their policy, so counting
+them as independent would make the interval far too narrow; a bootstrap over two to four seeds would be too narrow as
+well (it never sees more than the values it has). One seed has no variance and gets no interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from dawm.report import numerals
+from dawm.report.collect import RunRecord, Stage, dig
+from dawm.report.numerals import number
+from dawm.report.tables import ALGORITHMS
+
+CLOSE, PRECISE = 1.5, 1.05  # first-step error against the one-step network's: up to here it counts as close, as equal
+FEW_SEEDS, FEW_EPISODES = 5, 10
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One finding: a short title, the sentence behind it, and a tone ("good", "bad", "open", "none")."""
+
+    title: str
+    text: str
+    tone: str = "none"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A learner with synthetic data against the same learner without, in points of score (or of raw return)."""
+
+    learner: str
+    with_mean: float
+    without_mean: float
+    difference: float
+    interval: tuple[float, float] | None  # 95 %, Welch; None for a single seed
+    seeds: tuple[int, int]
+
+    @property
+    def helped(self) -> bool | None:
+        """True or False where the interval excludes 0, None where it does not."""
+        if self.interval is None or self.interval[0] <= 0 <= self.interval[1]:
+            return None
+        return self.interval[0] > 0
+
+
+def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
+    """(mean a - mean b, its 95 % interval); no interval where a side has one value or neither varies."""
+    difference = float(np.mean(a) - np.mean(b))
+    if min(len(a), len(b)) < 2:
+        return difference, None
+    parts = [float(np.var(x, ddof=1)) / len(x) for x in (a, b)]
+    error = math.sqrt(sum(parts))
+    if error == 0:
+        return difference, None
+    freedom = sum(parts) ** 2 / sum(p**2 / (len(x) - 1) for p, x in zip(parts, (a, b), strict=True))
+    reach = float(stats.t.ppf(0.975, freedom)) * error
+    return difference, (difference - reach, difference + reach)
+
+
+def seed_scores(record: RunRecord, policy: Stage) -> list[list[float]]:
+    """Finite episode scores of each seed: normalised where references are known, else raw returns."""
+    rows = policy.get("scores", "returns") or []
+    low, high = (record.references["low"], record.references["high"]) if record.references else (0.0, 100.0)
+    scale = lambda value: 100 * (value - low) / (high - low) if high != low else math.nan  # noqa: E731
+    return [[scale(v) for v in map(number, row) if v is not None] for row in rows]
+
+
+def seed_means(record: RunRecord, policy: Stage) -> list[float]:
+    """The mean score of each seed that has an episode."""
+    return [float(np.mean(seed)) for seed in seed_scores(record, policy) if seed]
+
+
+def comparisons(record: RunRecord) -> list[Comparison]:
+    """Each learner that was scored both with and without synthetic data."""
+    found = []
+    for policy in (p for p in record.policies if p.uses_synthetic):
+        plain = [p for p in record.policies if not p.uses_synthetic and p.algorithm == policy.algorithm]
+        a, b = seed_means(record, policy), seed_means(record, plain[0]) if plain else []
+        if a and b:
+            difference, interval = welch(a, b)
+            name = ALGORITHMS.get(policy.algorithm, policy.algorithm)
+            means = float(np.mean(a)), float(np.mean(b))
+            found.append(Comparison(name, *means, difference, interval, (len(a), len(b))))
+    return found
+
+
+def headline(record: RunRecord) -> Verdict:
+    """The ten-second answer."""
+    found = comparisons(record)
+    if not found:
+        return _without_comparison(record)
+    text = " ".join(_sentence(c, record) for c in found)
+    helped = [c.helped for c in found]
+    if len(found) == 1:
+        if found[0].interval is None:
+            return Verdict("One seed cannot tell whether synthetic data helped", text, "open")
+        titles = {True: "Synthetic data helped", False: "Synthetic data hurt", None: "No clear effect of synthetic data"}
+        return Verdict(titles[helped[0]], text, {True: "good", False: "bad", None: "open"}[helped[0]])
+    won, lost = helped.count(True), helped.count(False)
+    title = f"Synthetic data helped {won} of {len(found)} learners" + (f" and hurt {lost}" if lost else "")
+    return Verdict(title, text, "good" if won == len(found) else "bad" if lost and not won else "open")
+
+
+def _sentence(c: Comparison, record: RunRecord) -> str:
+    form = numerals.score if record.references else numerals.significant
+    unit = "points of normalised score" if record.references else "of return"
+    text = (
+        f"{c.learner} on real and synthetic data reaches {form(c.with_mean)}; on real data alone it reaches"
+        f" {form(c.without_mean)}: a difference of {numerals.signed(c.difference, form)} {unit}"
+    )
+    if c.interval is None:
+        return text + f" ({_plural(min(c.seeds), 'seed')}, so no interval)."
+    low, high = (numerals.signed(v, form) for v in c.interval)
+    return text + f", 95 % interval {low} to {high} ({_plural(c.seeds[0], 'seed')} against {c.seeds[1]})."
+
+
+def _without_comparison(record: RunRecord) -> Verdict:
+    scored = [p for p in record.policies if seed_means(record, p)]
+    if scored:
+        return Verdict("No comparison with and without synthetic data", _no_pair(record, scored))
+    if record.policies:
+        return Verdict(
+            "Policies without a score",
+            "No environment was given, so nothing here says how well these policies act. With one: dawm eval POLICY_DIR --env ID.",
+            "open",
+        )
+    if record.synthetic is not None:
+        return Verdict("Synthetic data, no policy yet", str(record.synthetic.get("fidelity", "verdict") or "Its fidelity was not measured."))
+    if record.model is not None:
+        return Verdict("A world model, no policy yet", model(record.model).text)
+    return Verdict("Nothing has been trained yet", "This folder holds settings" + (" and a look at the data." if record.data else "."))
+
+
+def _no_pair(record: RunRecord, scored: list[Stage]) -> str:
+    form = numerals.score if record.references else numerals.significant
+    means = [f"{ALGORITHMS.get(p.algorithm, p.algorithm)} {form(float(np.mean(seed_means(record, p))))}" for p in scored]
+    what = "normalised score" if record.references else "return"
+    return f"Mean {what}: {', '.join(means)}. Only one side of the comparison is here."
+
+
+def first_step_ratio(model: Stage) -> float | None:
+    """First-step error of the world model against the one-step network's."""
+    stored = number(model.get("holdout", "first_step_ratio"))
+    if stored is not None:
+        return stored
+    own, plain = (first_error(model, name) for name in ("dawm", "one_step"))
+    return own / plain if own is not None and plain else None
+
+
+def first_error(model: Stage, name: str) -> float | None:
+    """Held-out error of a model's mean prediction (or, failing that, of one draw) after one step."""
+    for key in ("mean_rmse", "rmse"):
+        values = model.get("holdout", "models", name, key)
+        if values and number(values[0]) is not None:
+            return float(values[0])
+    return None
+
+
+def model(stage: Stage | None) -> Verdict:
+    """Whether the world model is precise, beside the one-step network."""
+    if stage is None:
+        return Verdict("No world model", "No world model is in this folder.")
+    ratio = first_step_ratio(stage)
+    if ratio is None:
+        return Verdict("Precision not measured", "Its error on held-out episodes was not measured beside a one-step network.", "open")
+    errors = [first_error(stage, name) for name in ("dawm", "one_step")]
+    detail = f" ({numerals.significant(errors[0])} against {numerals.significant(errors[1])})" if None not in errors else ""
+    text = f"Its error one step ahead, on held-out episodes, is {numerals.significant(ratio)} times the one-step network's{detail}."
+    if ratio <= PRECISE:
+        return Verdict("As precise as a one-step network" if ratio > 0.95 else "More precise than a one-step network", text, "good")
+    if ratio <= CLOSE:
+        return Verdict("Nearly as precise as a one-step network", text, "good")
+    return Verdict("Less precise than a one-step network", text + " Read what its data do to a policy with care.", "bad")
+
+
+def caveats(record: RunRecord) -> Iterator[str]:
+    """The limits of what this page shows, the weightiest first."""
+    means = [seed_means(record, p) for p in record.policies]
+    seeds = [len(m) for m in means if m]
+    if seeds and min(seeds) < FEW_SEEDS:
+        yield (
+            f"{_plural(min(seeds), 'seed').capitalize()} for each policy is few: training with another seed alone can move a score by more"
+            f" than the differences shown. Five or more are usual (--seeds {FEW_SEEDS})."
+        )
+    unfinished = [s.name for s in record.stages if not s.finished]
+    if unfinished:
+        yield f"Not finished: {', '.join(unfinished)}. Numbers may still change; go on with dawm resume {record.path}."
+    ratio = first_step_ratio(record.model) if record.model else None
+    if ratio is not None and ratio > CLOSE:
+        yield "The world model is clearly less precise than a plain one-step network; its synthetic data carry that error."
+    episodes = [len(e) for p in record.policies for e in (p.get("scores", "returns") or [])]
+    if episodes and min(episodes) < FEW_EPISODES:
+        yield f"Only {_plural(min(episodes), 'episode')} per seed: a mean over so few moves with luck."
+    yield from _data_caveats(record)
+
+
+def _data_caveats(record: RunRecord) -> Iterator[str]:
+    problems = [p for p in dig(record.data, "doctor", "problems") or [] if p.get("severity") in ("error", "warning")]
+    if problems:
+        yield f"The doctor found {_plural(len(problems), 'problem')} in the data (section 1)."
+    environments = [p.get("scores", "env") for p in record.policies if p.get("scores", "env")]
+    if environments and dig(record.data, "format") == "d4rl":
+        yield f"D4RL data were recorded in an older version of the physics than {environments[0]}, in which policies are scored here."
+    if record.policies and not environments:
+        yield "Without an environment, no return was measured; losses do not say how well a policy acts."
+    elif environments and record.references is None:
+        yield "No reference returns are known for this task: compare raw returns, and only within this page."
+
+
+def _plural(n: int, word: str) -> str:
+    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    return f"{words[n] if n < len(words) else numerals.count(n)} {word}{'' if n == 1 else 's'}"
+
+
+def synthetic(stage: Stage | None) -> Verdict:
+    """How far the synthetic data can be told from real data, and whether they copy it."""
+    if stage is None:
+        return Verdict("No synthetic data", "No synthetic data are in this folder.")
+    stored = stage.get("fidelity", "verdict")
+    parts = [str(stored).strip()] if stored else []
+    auc, ratio = number(stage.get("fidelity", "two_sample_auc")), number(stage.get("fidelity", "nearest_neighbour", "ratio"))
+    title, tone = "Fidelity not measured", "open"
+    if auc is not None:
+        far = abs(auc - 0.5)
+        title = "Hard to tell from real data" if far < 0.1 else "Can be told from real data" if far < 0.3 else "Easily told from real data"
+        tone = "good" if far < 0.1 else "open" if far < 0.3 else "bad"
+        parts.append(f"A classifier that is shown one real and one synthetic transition picks the right one in {numerals.percent(auc)} of pairs (50 % is chance).")
+    if ratio is not None:
+        near = "closer to the training data than held-out transitions are: some may be copies" if ratio < 0.5 else "no sign of copying"
+        parts.append(f"The distance to the nearest training transition is {numerals.significant(ratio)} times that of held-out ones: {near}.")
+    return Verdict(title, " ".join(parts) or "Nothing was measured on these data.", tone)
+
+
+def data(record: RunRecord) -> Verdict:
+    """Whether the doctor passed the data."""
+    if record.data is None:
+        return Verdict("Not described here", "This folder holds no description of the data (data.json).")
+    problems = [p for p in dig(record.data, "doctor", "problems") or [] if p.get("severity") in ("error", "warning")]
+    steps, episodes = (numerals.count(record.data.get(k)) for k in ("steps", "episodes"))
+    text = f"{steps} steps in {episodes} episodes."
+    if dig(record.data, "doctor") is None:
+        return Verdict("Not examined", text + " The doctor was not asked.", "open")
+    if any(p["severity"] == "error" for p in problems):
+        return Verdict("The doctor found errors", text + f" {_plural(len(problems), 'problem').capitalize()}, listed below.", "bad")
+    if problems:
+        return Verdict("Usable, with warnings", text + f" The doctor found {_plural(len(problems), 'problem')}, listed below.", "open")
+    return Verdict("No problems found", text + " The doctor found nothing wrong with them.", "good")
