@@ -1,0 +1,41 @@
+"""From noise to a sample: draw the start, then scan one step over a grid of levels."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from dawm.diffusion.denoiser import Denoise
+
+
+def integrate(
+    step: Callable[..., Array], denoise: Denoise, x: Float[Array, "*shape"], sigmas: Array, key: PRNGKeyArray
+) -> Float[Array, "*shape"]:
+    """Carry x from level sigmas[0] to sigmas[-1] with one `step` between neighbours."""
+    sigmas = jnp.asarray(sigmas, x.dtype)
+    keys = jr.split(key, len(sigmas) - 1)
+    return jax.lax.scan(lambda x, level: (step(denoise, x, *level), None), x, (sigmas[:-1], sigmas[1:], keys))[0]
+
+
+def sample(
+    step: Callable[..., Array],
+    denoise: Denoise,
+    shape: tuple[int, ...],
+    sigmas: Array,
+    *,
+    key: PRNGKeyArray,
+    sigma_data: float = 0.0,
+    initial_scale: float = 1.0,
+) -> Float[Array, "..."]:
+    """One sample of the given shape, started at level sigmas[0] from noise of the standard deviation that x has there.
+
+    That is hypot(sigma, sigma_data) for centred data: N(0, 1) in the coordinates of DDPM. With sigma_data = 0 it is the
+    start of EDM, which differs only where sigmas[0] is small. `initial_scale` multiplies it (0.5 in the code of
+    Decision Diffuser, 1 in its paper).
+    """
+    key_start, key_steps = jr.split(key)
+    sigmas = jnp.asarray(sigmas, jnp.float32)
+    start = initial_scale * jnp.hypot(sigmas[0], sigma_data) * jr.normal(key_start, shape)
+    return integrate(step, denoise, start, sigmas, key_steps)

@@ -1,0 +1,152 @@
+"""Perceptrons: the plain one of actors, critics and inverse dynamics, and the residual denoiser body on flat windows.
+
+The body follows the residual MLP denoisers of SynthER and PolyGRAD, with the conditions entering each block as a shift
+and a scale of its normalised input, as in DiT (Peebles & Xie 2023):
+
+    c   = MLP([fourier(noise), conditions])
+    h_0 = Linear([x, conditions])
+    h_i = h_{i-1} + Linear(silu(Linear((1 + scale_i(c)) * LN(h_{i-1}) + shift_i(c))))
+    out = Linear((1 + scale(c)) * LN(h_n) + shift(c)),        zero at the start of training.
+
+All shifts and scales are one matrix product of c per evaluation. Positions are told apart by place, so a body serves
+one window length.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from dawm.nets.embed import fourier
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+    "gelu": jax.nn.gelu,
+    "elu": jax.nn.elu,
+    "mish": jax.nn.mish,
+    "tanh": jnp.tanh,
+}
+
+
+class MLP(eqx.Module):
+    """`depth` hidden layers of `width` units between in_dim inputs and out_dim outputs.
+
+    Weights and biases start uniform in +-1/sqrt(fan_in), PyTorch's default for Linear, on which CORL's settings rely.
+    With `layer_norm` each hidden layer is Linear, LayerNorm, activation. `final` names the activation of the output.
+    """
+
+    layers: tuple[eqx.nn.Linear, ...]
+    norms: tuple[eqx.nn.LayerNorm, ...]
+    activation: str = eqx.field(static=True)
+    final: str | None = eqx.field(static=True)
+
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        *,
+        width: int,
+        depth: int,
+        activation: str = "relu",
+        final: str | None = None,
+        layer_norm: bool = False,
+        key: PRNGKeyArray,
+    ):
+        sizes = [in_dim] + [width] * depth + [out_dim]
+        self.layers = tuple(linear(*pair, key=k) for *pair, k in zip(sizes, sizes[1:], jr.split(key, depth + 1)))
+        self.norms = tuple(eqx.nn.LayerNorm(width) for _ in range(depth)) if layer_norm else ()
+        self.activation = activation
+        self.final = final
+
+    def __call__(self, x: Float[Array, " in"]) -> Float[Array, " out"]:
+        for i, layer in enumerate(self.layers[:-1]):
+            x = layer(x)
+            x = ACTIVATIONS[self.activation](self.norms[i](x) if self.norms else x)
+        x = self.layers[-1](x)
+        return ACTIVATIONS[self.final](x) if self.final else x
+
+
+def linear(in_dim: int, out_dim: int, *, zero: bool = False, key: PRNGKeyArray) -> eqx.nn.Linear:
+    """A linear layer that starts as PyTorch's, uniform in +-1/sqrt(in_dim), or at zero."""
+    layer = eqx.nn.Linear(in_dim, out_dim, key=key)
+    return jax.tree.map(jnp.zeros_like, layer) if zero else layer
+
+
+def standardise(x: Float[Array, "*b features"], eps: float = 1e-6) -> Float[Array, "*b features"]:
+    """LayerNorm without parameters over the last axis: adaptive layers bring their own shift and scale."""
+    return jax.nn.standardize(x, axis=-1, epsilon=eps)
+
+
+@dataclass(frozen=True)
+class MLPBodyConfig:
+    """Residual MLP on the flattened window: the fastest body, and the default for windows of up to ten steps."""
+
+    kind: Literal["mlp"] = "mlp"
+    width: int = 512  # of the residual stream
+    depth: int = 4  # residual blocks of two layers each
+    embed: int = 128  # size of the embedding of noise and conditions; even
+
+    def __post_init__(self):
+        for name in ("width", "depth", "embed"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.embed % 2:
+            raise ValueError(f"embed must be even, got {self.embed}")
+
+
+class Block(eqx.Module):
+    """One residual branch, without its modulation."""
+
+    inner: eqx.nn.Linear
+    outer: eqx.nn.Linear
+
+    def __init__(self, width: int, *, key: PRNGKeyArray):
+        key_inner, key_outer = jr.split(key)
+        self.inner = linear(width, width, key=key_inner)
+        self.outer = linear(width, width, key=key_outer)
+
+    def __call__(self, x: Float[Array, " width"]) -> Float[Array, " width"]:
+        return self.outer(jax.nn.silu(self.inner(x)))
+
+
+class MLPBody(eqx.Module):
+    """The residual MLP of the module docstring, for one window."""
+
+    embedding: MLP
+    modulation: eqx.nn.Linear
+    entry: eqx.nn.Linear
+    blocks: tuple[Block, ...]
+    exit: eqx.nn.Linear
+    embed: int = eqx.field(static=True)
+
+    def __call__(
+        self, x: Float[Array, "time channels"], noise: Float[Array, ""], conditions: tuple[Array, ...]
+    ) -> Float[Array, "time channels"]:
+        c = self.embedding(jnp.concatenate([fourier(noise, self.embed), *conditions]))
+        shifts, scales = self.modulation(jax.nn.silu(c)).reshape(2, len(self.blocks) + 1, -1)
+        h = self.entry(jnp.concatenate([x.ravel(), *conditions]))
+        for block, shift, scale in zip(self.blocks, shifts, scales):
+            h = h + block((1 + scale) * standardise(h) + shift)
+        return self.exit((1 + scales[-1]) * standardise(h) + shifts[-1]).reshape(x.shape)
+
+
+def make_mlp_body(
+    config: MLPBodyConfig, time: int, channels: int, cond_dims: Sequence[int], *, key: PRNGKeyArray
+) -> MLPBody:
+    """A body for windows (time, channels) under conditions of the given sizes."""
+    key_embedding, key_modulation, key_entry, key_exit, *key_blocks = jr.split(key, 4 + config.depth)
+    width, embed, conditions = config.width, config.embed, sum(cond_dims)
+    return MLPBody(
+        embedding=MLP(embed + conditions, embed, width=embed, depth=1, activation="silu", key=key_embedding),
+        modulation=linear(embed, 2 * (config.depth + 1) * width, key=key_modulation),
+        entry=linear(time * channels + conditions, width, key=key_entry),
+        blocks=tuple(Block(width, key=k) for k in key_blocks),
+        exit=linear(width, time * channels, zero=True, key=key_exit),
+        embed=embed,
+    )
