@@ -1,0 +1,33 @@
+"""The settings of a policy's training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dawm.agents.registry import AgentConfig
+from dawm.agents.td3bc import TD3BCConfig
+from dawm.run.loop import LoopConfig
+
+
+def _loop() -> LoopConfig:
+    return LoopConfig(steps=200_000, chunk=1_000, monitor_every=10_000, save_every=20_000)
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """Defaults are CORL's, but for the number of updates (there 1,000,000)."""
+
+    algo: AgentConfig = field(default_factory=TD3BCConfig)
+    batch_size: int = 256
+    ratio: float = 0.0  # synthetic share of each batch, exact; above 0 exactly if synthetic data are given
+    seeds: int = 1  # policies trained at once; they use the seeds `seed`, `seed + 1`, ...
+    seed: int = 0
+    normalise_obs: bool = True  # standardise observations with the statistics of the real log
+    normalise_reward: bool = False  # r · 1000 / (best − worst return of the log); CORL uses it for single tasks only
+    loop: LoopConfig = field(default_factory=_loop)
+
+    def __post_init__(self):
+        if self.batch_size < 1 or self.seeds < 1:
+            raise ValueError(f"batch_size and seeds must be at least 1, got {self.batch_size} and {self.seeds}")
+        if not 0 <= self.ratio <= 1:
+            raise ValueError(f"ratio is the synthetic share of a batch, between 0 and 1; got {self.ratio}")

@@ -1,0 +1,69 @@
+"""Critics and the arithmetic that learners share: the twin minimum, the Bellman target, the moving target network.
+
+    y = r + γ (1 − terminal) v(s'),   v(s') = min_i Q_i(s', a')
+
+Only `terminal` stops the bootstrap. A recording that was cut, by a time limit or by the recorder, is not terminal and
+is bootstrapped through: its next observation is the true one.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from dawm.nets.mlp import MLP
+
+T = TypeVar("T")
+
+
+class TwinCritic(eqx.Module):
+    """Two Q networks in one: every parameter has a leading axis of 2, so their products are one batched product."""
+
+    nets: MLP
+
+    def __init__(self, obs_dim: int, act_dim: int, *, width: int, depth: int, key: PRNGKeyArray):
+        build = lambda key: MLP(obs_dim + act_dim, 1, width=width, depth=depth, key=key)  # noqa: E731
+        self.nets = eqx.filter_vmap(build)(jr.split(key, 2))
+
+    def __call__(self, obs: Float[Array, " obs"], action: Float[Array, " act"]) -> Float[Array, " 2"]:
+        x = jnp.concatenate([obs, action])
+        return eqx.filter_vmap(lambda net: net(x)[0])(self.nets)
+
+    def first(self, obs: Float[Array, " obs"], action: Float[Array, " act"]) -> Float[Array, ""]:
+        """Q_1 alone, at half the cost: what TD3 improves its policy on."""
+        net = jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, self.nets)
+        return net(jnp.concatenate([obs, action]))[0]
+
+
+class ValueNet(eqx.Module):
+    """V(s)."""
+
+    net: MLP
+
+    def __init__(self, obs_dim: int, *, width: int, depth: int, key: PRNGKeyArray):
+        self.net = MLP(obs_dim, 1, width=width, depth=depth, key=key)
+
+    def __call__(self, obs: Float[Array, " obs"]) -> Float[Array, ""]:
+        return self.net(obs)[0]
+
+
+def bellman_target(
+    reward: Float[Array, "*b"], terminal: Bool[Array, "*b"], next_value: Float[Array, "*b"], discount: float
+) -> Float[Array, "*b"]:
+    """r + γ v(s') where the episode goes on, r where the MDP ended."""
+    return reward + discount * jnp.where(terminal, 0.0, next_value)
+
+
+def moved(target: T, source: T, rate: float) -> T:
+    """The target network after one step towards its source: (1 − rate) target + rate source."""
+    return jax.tree.map(lambda t, s: (1 - rate) * t + rate * s if eqx.is_inexact_array(t) else t, target, source)
+
+
+def expectile_loss(error: Float[Array, "*b"], expectile: float) -> Float[Array, "*b"]:
+    """|τ − 1(u < 0)| u², whose minimiser is the τ-expectile (Kostrikov et al. 2022, eq. 4)."""
+    return jnp.abs(expectile - (error < 0)) * error**2

@@ -1,0 +1,145 @@
+"""Training a policy: prepare the transitions, draw a batch for each seed, update all seeds in one program.
+
+Observations are standardised and rewards scaled with the statistics of the real log, also where rows are synthetic, so
+that real and synthetic transitions are in the same units. Actions are mapped to [-1, 1].
+
+Member i at update k uses the key folded from `seed + i` and k. It therefore sees the batches that a run with
+`seeds=1, seed=seed + i` sees, and a run that was interrupted goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.random as jr
+import numpy as np
+
+from dawm.agents.base import over_seeds
+from dawm.agents.config import PolicyConfig
+from dawm.agents.policy import TrainedPolicy, TrainedState, initial_state, member_keys, policy_of
+from dawm.agents.registry import make_agent
+from dawm.data.dataset import Dataset
+from dawm.data.sampling import Pool, draw, make_pool
+from dawm.errors import DatasetError
+from dawm.run.config import to_dict
+from dawm.run.folder import RunFolder
+from dawm.run.loop import Update, fit
+from dawm.types import Spec, Transition
+
+STD_FLOOR = 1e-3  # added to each standard deviation, as in CORL
+RETURN_RANGE = 1000.0  # what `normalise_reward` makes of the distance from the worst return to the best
+
+
+def train_policy(
+    data: Dataset,
+    config: PolicyConfig | None = None,
+    *,
+    synthetic: Dataset | None = None,
+    folder: str | Path | None = None,
+    monitor: Callable[[int, TrainedPolicy], dict[str, Any]] | None = None,
+) -> TrainedPolicy:
+    """Train `config.seeds` policies on `data`, with a share `config.ratio` of `synthetic` in every batch.
+
+    With a folder, the run is recorded there, and taken up again where the folder holds the same run. `monitor(step,
+    policy)` returns further numbers for the record every `config.loop.monitor_every` updates; it must not keep `policy`.
+
+    Raises ConfigError on settings that contradict each other or the folder, DatasetError on data that cannot be scaled,
+    NumericalError when training diverges.
+    """
+    config = config or PolicyConfig()
+    spec = data.spec
+    _check_bounds(spec)
+    mean, scale = _statistics(data, config)
+    pool = make_pool(
+        data.transitions(),
+        None if synthetic is None else synthetic.transitions(),
+        config.ratio,
+        prepare=functools.partial(_prepare, spec=spec, mean=mean, scale=scale, gain=_reward_gain(data, config)),
+    )
+    run = None if folder is None else _start(folder, data, synthetic, config)
+    state = fit(
+        _make_update(config, spec),
+        initial_state(config, spec, mean, scale),
+        pool,
+        config.loop,
+        seed=config.seed,
+        folder=run,
+        monitor=None
+        if monitor is None
+        else lambda step, s: monitor(step, policy_of(s, spec, config, step, data.info.name)),
+        label=f"policy ({config.algo.kind})",
+    )
+    if run is not None:
+        run.finish()
+    return policy_of(state, spec, config, config.loop.steps, data.info.name)
+
+
+def _make_update(
+    config: PolicyConfig, spec: Spec
+) -> Callable[[TrainedState, Pool, Any], tuple[TrainedState, dict[str, Any]]]:
+    """One update of all seeds, each on a batch of its own."""
+    learner = over_seeds(make_agent(config.algo, spec, config.loop.steps))
+
+    def update(state, pool, key):
+        del key  # keys come from the seed of each member and the count of updates, see above
+        fold = jax.vmap(lambda member: jr.split(jr.fold_in(member, state.learner.step)))
+        key_batch, key_update = fold(member_keys(config)).T
+        batch = jax.vmap(lambda key: draw(pool, key, config.batch_size))(key_batch)
+        inner, metrics = learner.update(state.learner, batch, key_update)
+        return TrainedState(inner, state.standardise), metrics
+
+    return update
+
+
+def _prepare(rows: Transition, *, spec: Spec, mean: np.ndarray, scale: np.ndarray, gain: float) -> Transition:
+    """Raw rows in the units of a learner."""
+    return rows._replace(
+        obs=((rows.obs - mean) / scale).astype(np.float32),
+        next_obs=((rows.next_obs - mean) / scale).astype(np.float32),
+        action=((rows.action - spec.act_centre) / spec.act_scale).astype(np.float32),
+        next_action=((rows.next_action - spec.act_centre) / spec.act_scale).astype(np.float32),
+        reward=(rows.reward * np.float32(gain)).astype(np.float32),
+    )
+
+
+def _statistics(data: Dataset, config: PolicyConfig) -> tuple[np.ndarray, np.ndarray]:
+    if not config.normalise_obs:
+        return np.zeros(data.obs.shape[1], np.float32), np.ones(data.obs.shape[1], np.float32)
+    obs = data.obs.astype(np.float64)
+    return obs.mean(0).astype(np.float32), (obs.std(0) + STD_FLOOR).astype(np.float32)
+
+
+def _reward_gain(data: Dataset, config: PolicyConfig) -> float:
+    if not config.normalise_reward:
+        return 1.0
+    spread = float(data.returns.max() - data.returns.min())
+    if spread <= 0:
+        raise DatasetError(
+            "`reward`: all episodes have the same return, so `normalise_reward` cannot scale by their range."
+        )
+    return RETURN_RANGE / spread
+
+
+def _check_bounds(spec: Spec) -> None:
+    for i, (low, high) in enumerate(zip(spec.act_low, spec.act_high, strict=True)):
+        if not (np.isfinite([low, high]).all() and low < high):
+            raise DatasetError(
+                f"`action` dimension {i} has the bounds {low} and {high}: a policy needs finite ones, the lower "
+                "below the upper. Give `act_low` and `act_high` with the data."
+            )
+
+
+def _start(folder: str | Path, data: Dataset, synthetic: Dataset | None, config: PolicyConfig) -> RunFolder:
+    described = {
+        "policy": to_dict(config),
+        "data": {"origin": data.info.origin, "name": data.info.name, "fingerprint": data.fingerprint},
+        "spec": data.spec._asdict(),
+    }
+    if synthetic is not None:
+        described["synthetic"] = {"path": synthetic.info.origin, "fingerprint": synthetic.fingerprint}
+    provenance = {"seed": config.seed, "seeds": config.seeds, "fingerprint": data.fingerprint}
+    return RunFolder.start(folder, "policy", described, provenance)

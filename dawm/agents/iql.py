@@ -1,0 +1,132 @@
+"""Implicit Q-learning: in-sample values by expectile regression, then advantage-weighted regression of the actions.
+
+    value   min_V  E |τ − 1(u < 0)| u²,   u = min_i Q'_i(s, a) − V(s)
+    critics min_Q  ½ Σ_i E (Q_i(s, a) − r − γ (1 − terminal) V(s'))²
+    actor   max_π  E min(exp(β u), exp_adv_max) log π(a | s)
+
+Kostrikov, Nair & Levine 2022 (arXiv 2110.06169), eq. 4 to 7; order of operations and defaults as in CORL's `iql.py`:
+V(s') in the critics' target is the network before its own update, u in the actor's weight is that of the value loss,
+and the learning rate of the actor falls to 0 along a cosine over the run.
+
+Departures: actions are scaled to [-1, 1] first, where CORL uses raw units; these are the same where the bounds are ±1.
+CORL's exceptions for single tasks (deterministic actor and reward scaling on hopper) are settings and no defaults,
+since we do not tune per task.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import optax
+from jaxtyping import Array, Int
+
+from dawm.agents.actors import DeterministicActor, GaussianActor
+from dawm.agents.base import Learner
+from dawm.agents.critics import TwinCritic, ValueNet, bellman_target, expectile_loss, moved
+from dawm.types import Spec
+
+
+@dataclass(frozen=True)
+class IQLConfig:
+    """Defaults: CORL."""
+
+    kind: Literal["iql"] = "iql"
+    learning_rate: float = 3e-4  # value, critics and actor
+    discount: float = 0.99
+    target_update_rate: float = 0.005  # "tau" elsewhere
+    expectile: float = 0.7  # "iql_tau" elsewhere; 0.9 for mazes
+    temperature: float = 3.0  # β, which multiplies the advantage; 10 for mazes
+    exp_adv_max: float = 100.0  # largest weight of a row
+    deterministic: bool = False  # a squared error in place of the Gaussian likelihood
+    width: int = 256  # hidden units a layer
+    depth: int = 2  # hidden layers
+
+    def __post_init__(self):
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if not 0 <= self.discount <= 1:
+            raise ValueError(f"discount must be between 0 and 1, got {self.discount}")
+        if not 0 < self.target_update_rate <= 1:
+            raise ValueError(f"target_update_rate must be in (0, 1], got {self.target_update_rate}")
+        if not 0 < self.expectile < 1:
+            raise ValueError(f"expectile must be between 0 and 1, got {self.expectile}")
+
+
+class IQLState(eqx.Module):
+    """All that an update changes."""
+
+    step: Int[Array, ""]
+    actor: DeterministicActor | GaussianActor
+    critic: TwinCritic
+    target_critic: TwinCritic
+    value: ValueNet
+    actor_opt: optax.OptState
+    critic_opt: optax.OptState
+    value_opt: optax.OptState
+
+
+def make_iql(config: IQLConfig, spec: Spec, steps: int) -> Learner:
+    """IQL for a run of `steps` updates. Metrics: `value/loss`, `value/mean`, `critic/loss`, `critic/q_mean`,
+    `actor/loss`, `actor/weight_mean`."""
+    optim = optax.adam(config.learning_rate)
+    actor_optim = optax.adam(optax.cosine_decay_schedule(config.learning_rate, steps))
+    size: dict[str, Any] = {"width": config.width, "depth": config.depth}
+
+    def init(key):
+        key_actor, key_critic, key_value = jr.split(key, 3)
+        build = DeterministicActor if config.deterministic else GaussianActor
+        actor = build(spec.obs_dim, spec.act_dim, **size, key=key_actor)
+        critic = TwinCritic(spec.obs_dim, spec.act_dim, **size, key=key_critic)
+        value = ValueNet(spec.obs_dim, **size, key=key_value)
+        opts = [
+            o.init(eqx.filter(m, eqx.is_inexact_array))
+            for o, m in ((actor_optim, actor), (optim, critic), (optim, value))
+        ]
+        return IQLState(jnp.zeros((), jnp.int32), actor, critic, critic, value, *opts)
+
+    def value_loss(value, obs, q):
+        v = jax.vmap(value)(obs)
+        return expectile_loss(q - v, config.expectile).mean(), (q - v, v.mean())
+
+    def critic_loss(critic, batch, y):
+        q = jax.vmap(critic)(batch.obs, batch.action)
+        return jnp.square(q - y[:, None]).mean(), q.mean()
+
+    def actor_loss(actor, batch, weight):
+        if config.deterministic:
+            error = jnp.square(jax.vmap(actor)(batch.obs) - batch.action).sum(-1)
+        else:
+            error = -jax.vmap(actor.log_prob)(batch.obs, batch.action)
+        return (weight * error).mean()
+
+    def update(state, batch, key):
+        del key
+        next_v = jax.vmap(state.value)(batch.next_obs)  # before V moves
+        q = jax.vmap(state.target_critic)(batch.obs, batch.action).min(-1)
+        value, value_opt, loss_v, (advantage, v_mean) = _step(
+            optim, value_loss, state.value, state.value_opt, batch.obs, q
+        )
+        y = bellman_target(batch.reward, batch.terminal, next_v, config.discount)
+        critic, critic_opt, loss_q, q_mean = _step(optim, critic_loss, state.critic, state.critic_opt, batch, y)
+        weight = jnp.minimum(jnp.exp(config.temperature * advantage), config.exp_adv_max)
+        loss_pi, grad = eqx.filter_value_and_grad(actor_loss)(state.actor, batch, weight)
+        change, actor_opt = actor_optim.update(grad, state.actor_opt)
+        actor = eqx.apply_updates(state.actor, change)
+        target = moved(state.target_critic, critic, config.target_update_rate)
+        metrics = {"value/loss": loss_v, "value/mean": v_mean, "critic/loss": loss_q, "critic/q_mean": q_mean}
+        metrics |= {"actor/loss": loss_pi, "actor/weight_mean": weight.mean()}
+        return IQLState(state.step + 1, actor, critic, target, value, actor_opt, critic_opt, value_opt), metrics
+
+    return Learner(init, update, policy=lambda state: state.actor)
+
+
+def _step(optim, loss, model, opt, *args):
+    """One gradient step on `loss(model, *args) -> (value, aux)`: (model, opt, value, aux)."""
+    (value, aux), grad = eqx.filter_value_and_grad(loss, has_aux=True)(model, *args)
+    change, opt = optim.update(grad, opt)
+    return eqx.apply_updates(model, change), opt, value, aux

@@ -1,0 +1,141 @@
+"""A trained policy: raw observations in, raw actions out, for all seeds of a run at once or for one of them.
+
+It is rebuilt from its run folder alone; the dataset is not needed, since the statistics that standardise observations
+are part of the checkpoint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from dawm.agents.base import over_seeds
+from dawm.agents.config import PolicyConfig
+from dawm.agents.registry import make_agent
+from dawm.errors import ConfigError
+from dawm.run.config import from_dict
+from dawm.run.folder import RunFolder
+from dawm.types import Spec
+
+
+class Standardise(eqx.Module):
+    """(s − mean) / (std + 0.001), with the statistics of the real log (CORL's `compute_mean_std`)."""
+
+    mean: Float[Array, " obs"]
+    scale: Float[Array, " obs"]
+
+    def __call__(self, obs: Any) -> Any:
+        return (obs - self.mean) / self.scale
+
+
+class TrainedState(eqx.Module):
+    """What a checkpoint of a policy holds."""
+
+    learner: Any
+    standardise: Standardise
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedPolicy:
+    """The policies of all seeds of a run. `policy.act(obs)` acts with all of them, `policy[i]` is one of them."""
+
+    actor: Any  # a map of one standardised observation to one action in [-1, 1], with a leading seed axis on its arrays
+    standardise: Standardise
+    spec: Spec
+    config: PolicyConfig
+    step: int  # updates done
+    dataset: str = "arrays"  # name of the log it was trained on
+
+    @property
+    def members(self) -> int:
+        """The number of seeds."""
+        return self.config.seeds
+
+    def act(self, obs: Float[Array | np.ndarray, "m n obs"]) -> Float[np.ndarray, "m n act"]:
+        """Actions of member i at `obs[i]`, all in one compiled call; raw units."""
+        return np.asarray(_act(self.actor, self.standardise, _bounds(self.spec), jnp.asarray(obs, jnp.float32)))
+
+    def __len__(self) -> int:
+        return self.members
+
+    def __getitem__(self, i: int) -> MemberPolicy:
+        if not -self.members <= i < self.members:
+            raise IndexError(f"member {i} of a policy that has {self.members}")
+        member = jax.tree.map(lambda leaf: leaf[i][None] if eqx.is_array(leaf) else leaf, self.actor)
+        return MemberPolicy(member, self.standardise, self.spec)
+
+
+@dataclass(frozen=True, eq=False)
+class MemberPolicy:
+    """One seed of a `TrainedPolicy`; a `Policy`."""
+
+    actor: Any
+    standardise: Standardise
+    spec: Spec
+
+    def __call__(self, obs: np.ndarray, *, key: PRNGKeyArray | None = None) -> np.ndarray:
+        """Actions (n, act) at observations (n, obs), or one at one; raw units. Deterministic: the key is not read."""
+        del key
+        rows = jnp.atleast_2d(jnp.asarray(obs, jnp.float32))
+        action = np.asarray(_act(self.actor, self.standardise, _bounds(self.spec), rows[None]))[0]
+        return action[0] if np.ndim(obs) == 1 else action
+
+
+def load_policy(folder: str | Path, *, step: int | None = None) -> TrainedPolicy:
+    """The policy in a run folder, at its last checkpoint or at the one of `step`.
+
+    Raises FileError where the folder is none of a policy or holds no checkpoint, CheckpointError where that is damaged.
+    """
+    run = RunFolder.open(folder, "policy")
+    stored = run.read_config()["config"]
+    config, spec = from_dict(PolicyConfig, stored["policy"], "policy."), _spec(stored["spec"])
+    like = eqx.filter_eval_shape(
+        initial_state, config, spec, np.zeros(spec.obs_dim, np.float32), np.ones(spec.obs_dim, np.float32)
+    )
+    step, state = run.load_state(like, step)
+    return policy_of(state, spec, config, step, stored["data"]["name"])
+
+
+def initial_state(config: PolicyConfig, spec: Spec, mean: np.ndarray, scale: np.ndarray) -> TrainedState:
+    """The state before the first update; member i starts as a run of one member with seed `config.seed + i` does."""
+    learner = over_seeds(make_agent(config.algo, spec, config.loop.steps))
+    return TrainedState(learner.init(member_keys(config)), Standardise(jnp.asarray(mean), jnp.asarray(scale)))
+
+
+def member_keys(config: PolicyConfig) -> Array:
+    """The key of each member, (m,)."""
+    return jax.vmap(jr.key)(config.seed + jnp.arange(config.seeds))
+
+
+def policy_of(state: TrainedState, spec: Spec, config: PolicyConfig, step: int, dataset: str) -> TrainedPolicy:
+    """The policy that a training state holds."""
+    actor = make_agent(config.algo, spec, config.loop.steps).policy(state.learner)
+    return TrainedPolicy(actor, state.standardise, spec, config, step, dataset)
+
+
+def _bounds(spec: Spec) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    low, high = np.asarray(spec.act_low, np.float32), np.asarray(spec.act_high, np.float32)
+    return spec.act_centre, spec.act_scale, low, high
+
+
+@eqx.filter_jit
+def _act(actor, standardise, bounds, obs):
+    centre, scale, low, high = (jnp.asarray(bound) for bound in bounds)
+    action = eqx.filter_vmap(lambda actor, rows: jax.vmap(actor)(standardise(rows)))(actor, obs)
+    return jnp.clip(centre + scale * action, low, high)
+
+
+def _spec(stored: dict[str, Any]) -> Spec:
+    try:
+        low, high = tuple(stored["act_low"]), tuple(stored["act_high"])
+        return Spec(stored["obs_dim"], stored["act_dim"], low, high, stored.get("horizon"))
+    except KeyError as error:
+        raise ConfigError(f"`spec` in run.toml has no {error}: the file was changed by hand or is damaged.") from None

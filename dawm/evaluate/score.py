@@ -1,0 +1,74 @@
+"""The score of a trained policy: its last checkpoint, all seeds, whole episodes, raw returns and normalised scores.
+
+    score = 100 (R − low) / (high − low)
+
+Spreads are scaled by 100 / (high − low) and never shifted. Without references there is no score, and the raw return
+stands alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dawm.agents.policy import TrainedPolicy, load_policy
+from dawm.data.dataset import References
+from dawm.evaluate.rollouts import Episodes, rollout
+from dawm.evaluate.statistics import Scores
+from dawm.run.folder import RunFolder, environment
+
+
+def score_policy(
+    policy: TrainedPolicy | str | Path,
+    env: str,
+    *,
+    episodes: int = 10,
+    seed: int = 10_000,
+    references: References | None = None,
+) -> dict[str, Any]:
+    """Play `episodes` episodes with every seed of the policy; from a run folder, also write its `scores.json`.
+
+    `references` are the returns that mean 0 and 100; by default those known for the dataset and environment, if any.
+    `iqm` and interval are over seeds, or over episodes where there is one seed (`interval_over` says which).
+    """
+    folder = None if isinstance(policy, TrainedPolicy) else RunFolder.open(policy, "policy")
+    trained = policy if isinstance(policy, TrainedPolicy) else load_policy(policy)
+    references = references or _known_references(trained.dataset, env)
+    played = rollout(trained.act, env, episodes=episodes, seed=seed, members=trained.members, spec=trained.spec)
+    result = _describe(played, references) | {
+        "env": env,
+        "episodes": episodes,
+        "seeds": trained.members,
+        "evaluation_seed": seed,
+        "checkpoint": trained.step,
+        "versions": environment()["versions"],
+    }
+    if folder is not None:
+        folder.write_json("scores.json", result)
+    return result
+
+
+def _describe(played: Episodes, references: References | None) -> dict[str, Any]:
+    raw = Scores.of(played.returns)
+    score = None if references is None else Scores.of(references.normalise(played.returns))
+    return {
+        "returns": played.returns.tolist(),
+        "lengths": played.lengths.tolist(),
+        "terminated": played.terminated.tolist(),
+        "return_mean": raw.mean,
+        "return_std": raw.std,
+        "return_iqm": raw.iqm,
+        "return_interval": raw.interval and list(raw.interval),
+        "interval_over": raw.over,
+        "normalized_score": score and score.mean,
+        "score_std": score and score.std,
+        "score_iqm": score and score.iqm,
+        "score_interval": score and score.interval and list(score.interval),
+        "references": references and references._asdict(),
+    }
+
+
+def _known_references(dataset: str, env: str) -> References | None:
+    from dawm.data.references import find
+
+    return find(dataset, env)
