@@ -1,0 +1,1 @@
+"""Evidence about dawm on public tasks. Not part of the package: nothing in `dawm/` imports it."""
