@@ -10,6 +10,8 @@ What is decided here, and always said in `info.notes`:
   of its last row was not recorded. Where the episode was cut, that row is dropped: nothing true can be said of it. Where it
   is terminal, it is kept, because its reward and its end are what value learning needs and no learner bootstraps through it;
   `next_obs` repeats the observation there, and `next_obs_unknown` finds such rows, so that a model need not learn from them.
+- With next observations but without a column of cuts, a row whose next observation is not the following row's observation
+  ends an episode too, provided that nine rows in ten do go on. This is what `d4rl.qlearning_dataset` leaves behind.
 """
 
 from __future__ import annotations
@@ -89,6 +91,10 @@ def from_arrays(arrays: Mapping[str, Any], info: DatasetInfo | None = None, boun
             f"`actions` has {len(action):,} rows where `observations` has {n:,}: one row per step is needed."
         )
     terminal, cut = endings(columns, n, notes)
+    details = dict(info.details)
+    if "cut" not in columns and "next_obs" in columns and not {"episode_ends", "episode_ids"} & columns.keys():
+        cut = breaks(obs, matrix("next_obs", columns["next_obs"]), terminal, notes)
+        details |= {"ends_inferred": int(cut.sum())} if cut.any() else {}
     ends = episode_ends(columns, terminal, cut, notes)
     source, names = provenance(columns.get("source"), n, ends)
     bounds = bounds if bounds is not None else (columns.get("act_low"), columns.get("act_high"))
@@ -108,7 +114,7 @@ def from_arrays(arrays: Mapping[str, Any], info: DatasetInfo | None = None, boun
     return Dataset(
         obs[kept], action[kept], reward[kept], next_obs[kept], terminal[kept],
         np.unique(before_end[before_end > 0]).astype(np.int64), source[kept], low, high,
-        replace(info, sources=names or info.sources, notes=info.notes + tuple(notes)),
+        replace(info, sources=names or info.sources, notes=info.notes + tuple(notes), details=details),
     )  # fmt: skip
 
 
@@ -218,6 +224,25 @@ def episode_ends(columns: dict, terminal: np.ndarray, cut: np.ndarray, notes: li
         ended = ended.copy()
         ended[-1] = True
     return (np.flatnonzero(ended) + 1).astype(np.int64)
+
+
+def breaks(obs: np.ndarray, next_obs: np.ndarray, terminal: np.ndarray, notes: list[str]) -> Bool[np.ndarray, "n"]:
+    """Rows, not terminal, whose next observation is not the observation of the row after: unmarked ends, if they are few."""
+    cut = np.zeros(len(obs), bool)
+    if len(obs) < 2 or next_obs.shape != obs.shape:
+        return cut
+    scale = np.where(np.isfinite(obs), obs, 0.0).std(axis=0, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(next_obs[:-1] - obs[1:]) > 1e-5 * (scale + np.abs(obs[1:]))
+    cut[:-1] = gap.any(axis=1) & ~terminal[:-1]
+    if cut.sum() > 0.1 * len(obs):
+        return np.zeros(len(obs), bool)  # rows are shuffled or the column is wrong: for the doctor to say
+    if cut.any():
+        notes.append(
+            f"{int(cut.sum()):,} ends of episodes are not marked and were found where the next observation of a row is not the"
+            " observation of the row after."
+        )
+    return cut
 
 
 def provenance(column: Any, n: int, ends: np.ndarray) -> tuple[Int[np.ndarray, n], tuple[str, ...]]:

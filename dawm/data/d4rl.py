@@ -3,7 +3,8 @@
 Stored next observations are kept as they are, on every row, also at terminals and time-outs: shifting, as D4RL's own
 `qlearning_dataset` once did, puts the first state of the next episode there. Files without them are treated as
 `data/arrays.py` says. The oldest files have no `timeouts`: a cut episode then cannot be told from the next one by a flag,
-so a file named after a known benchmark is also cut at that benchmark's time limit, and the notes say so. `infos/*` is ignored.
+so the steps are also cut where stored next observations do not go on in the next row or, without those, at the time limit
+of the benchmark that the file is named after; the notes say so. `infos/*` is ignored.
 
 A group `metadata` (ours, not D4RL's) may name the environment, reference returns and each episode's behaviour policy.
 """
@@ -31,7 +32,7 @@ def load(path: Path) -> Dataset:
     if source is not None:
         columns["source"] = source
     notes: tuple[str, ...] = ()
-    if "timeouts" not in columns and (limit := info.horizon):
+    if not {"timeouts", "next_observations"} & columns.keys() and (limit := info.horizon):
         columns["timeouts"], notes = cut_at(limit, columns)
     return from_arrays(columns, replace(info, notes=notes))
 

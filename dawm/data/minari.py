@@ -7,9 +7,13 @@ k by k steps; here each episode is paired on its own. Dict observations are flat
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import shutil
+import tempfile
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,13 +53,15 @@ def load(path: Path) -> Dataset:
     Raises FileError if it is damaged, DatasetError on discrete actions, images, or episodes without T + 1 observations.
     """
     folder = next((f for f in (path / "data", path, path.parent) if (f / "main_data.hdf5").is_file()), None)
-    if folder is None:
-        raise FileError(
-            f"`{path}` holds no `data/main_data.hdf5`: only Minari's HDF5 storage is read. Convert it with Minari first."
-        )
+    if folder is not None:
+        parts, notes = read_episodes(folder / "main_data.hdf5")
+    elif (path / "data" / "metadata.json").is_file():
+        folder = path / "data"
+        parts, notes = read_with_minari(folder)
+    else:
+        raise FileError(f"`{path}` holds no `data/main_data.hdf5` and no `data/metadata.json`: it is no Minari dataset.")
     metadata = read_metadata(folder)
     info = describe(folder, metadata)
-    parts, notes = read_episodes(folder / "main_data.hdf5")
     if not parts:
         raise DatasetError(f"`{folder}` holds no episode.")
     lengths = [len(part["rewards"]) for part in parts]
@@ -65,7 +71,9 @@ def load(path: Path) -> Dataset:
     if space.get("type") not in (None, "Box"):
         raise DatasetError(f"the action space is {space['type']}: only continuous (Box) actions are supported.")
     bounds = (space.get("low"), space.get("high"))
-    return from_arrays(columns, replace(info, notes=tuple(notes)), bounds=bounds)
+    data = from_arrays(columns, replace(info, notes=tuple(notes)), bounds=bounds)
+    names = (metadata.get("dawm") or {}).get("sources")
+    return replace(data, info=replace(data.info, sources=tuple(names))) if names else data
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
@@ -113,35 +121,166 @@ def read_episodes(file: Path) -> tuple[list[dict[str, np.ndarray]], list[str]]:
         ) from error
 
 
-def read_episode(key: str, group: h5py.Group, notes: dict[str, None]) -> dict[str, np.ndarray]:
-    """(s, a, r, s') of one episode: T + 1 observations give T steps."""
+def read_with_minari(folder: Path) -> tuple[list[dict[str, np.ndarray]], list[str]]:
+    """The same through Minari itself, for its other storage formats."""
+    try:
+        from minari import MinariDataset
+    except ImportError as error:
+        raise MissingExtraError("minari", "minari", f"Reading `{folder}`, which is not in Minari's HDF5 storage,") from error
+    notes: dict[str, None] = {}
+    try:
+        episodes = list(MinariDataset(folder).iterate_episodes())
+    except (ImportError, OSError, ValueError) as error:
+        raise FileError(f"`{folder}` cannot be read by Minari ({error}). Convert it to HDF5 with Minari first.") from error
+    names = ("observations", "actions", "rewards", "terminations", "truncations")
+    return [read_episode(f"episode_{e.id}", {name: getattr(e, name) for name in names}, notes) for e in episodes], list(notes)
+
+
+def read_episode(key: str, group: Any, notes: dict[str, None]) -> dict[str, np.ndarray]:
+    """(s, a, r, s') of one episode, an HDF5 group or a dict of arrays: T + 1 observations give T steps."""
     obs = vectors(group["observations"], notes)
-    actions, rewards = group["actions"], np.asarray(group["rewards"][()])
-    if isinstance(actions, h5py.Group):
-        raise DatasetError(
-            f"`{key}` has structured actions ({', '.join(actions)}): only one action vector per step is supported."
-        )
+    if isinstance(group["actions"], Mapping):
+        raise DatasetError(f"`{key}` has structured actions: only one action vector per step is supported.")
+    actions, rewards = np.asarray(group["actions"]), np.asarray(group["rewards"])
     steps = len(rewards)
     if len(obs) != steps + 1 or len(actions) != steps:
         raise DatasetError(
-            f"`{key}` has {len(obs)} observations, {len(actions)} actions and {steps} rewards; Minari episodes hold one observation more than "
-            "actions. Without it the last next observation is unknown: record the dataset again."
+            f"`{key}` has {len(obs)} observations, {len(actions)} actions and {steps} rewards. Minari episodes hold one"
+            " observation more than actions; without it the last next observation is unknown. Record the dataset again."
         )
-    terminal, cut = (np.asarray(group[name][()]).astype(bool) for name in ("terminations", "truncations"))
-    return {
+    columns = {
         "observations": obs[:-1],
-        "actions": actions[()],
+        "actions": actions,
         "rewards": rewards,
         "next_observations": obs[1:],
-        "terminations": terminal,
-        "truncations": cut,
-    } | ({"source": group["infos/source"][()][1:]} if "infos/source" in group else {})
+        "terminations": np.asarray(group["terminations"]).astype(bool),
+        "truncations": np.asarray(group["truncations"]).astype(bool),
+    }
+    labels = group["infos"].get("source") if "infos" in group else None
+    if labels is not None and len(labels) == steps + 1:  # written by `save`
+        columns["source"] = np.asarray(labels)[1:]
+    return columns
 
 
-def vectors(item: h5py.Dataset | h5py.Group, notes: dict[str, None]) -> np.ndarray:
+def vectors(item: Any, notes: dict[str, None]) -> np.ndarray:
     """Observations as vectors; the parts of a dict observation are joined in sorted key order."""
-    if isinstance(item, h5py.Dataset):
-        return matrix("obs", item[()])
-    keys = sorted(item.keys())
+    if not isinstance(item, Mapping):
+        return matrix("obs", np.asarray(item))
+    keys = sorted(item)
     notes[f"dict observations were flattened in the order {', '.join(keys)}."] = None
     return np.concatenate([vectors(item[key], notes) for key in keys], axis=1)
+
+
+# -- writing ------------------------------------------------------------------------------------------------------------
+
+
+def save(data: Dataset, dataset_id: str, root: str | Path | None = None) -> str:
+    """Write `data` as the Minari dataset `<root>/<dataset_id>`, complete or not at all; returns its folder.
+
+    Each episode gets T + 1 observations; `terminations` are the terminal steps and `truncations` the last steps of cut
+    episodes; provenance labels go to `infos/source`, lineage to the metadata under `dawm`. `minari.load_dataset(dataset_id)`
+    opens it if MINARI_DATASETS_PATH is `root`. Raises ConfigError on a malformed id, FileError if it exists already,
+    DatasetError if the next observations inside episodes are not the following observations.
+    """
+    if not is_id(dataset_id):
+        raise ConfigError(f"`{dataset_id}` is no Minari id: write namespace/name-v0, such as `hopper/dawm-synthetic-v0`.")
+    if not follows(data):
+        raise DatasetError(
+            "inside some episode `next_obs` is not the following observation, which Minari's layout cannot hold. "
+            "Mark an end of episode at each break (`dawm data doctor` names the first), then export again."
+        )
+    home = root_folder(root)
+    target = home / dataset_id
+    if target.exists():
+        raise FileError(f"the Minari dataset `{target}` exists already. Choose another version number, or delete it first.")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=home) as part:
+            create(data, dataset_id, Path(part))
+            for parent in reversed(Path(dataset_id).parents[:-1]):
+                (home / parent).mkdir(exist_ok=True)
+                description = home / parent / "namespace_metadata.json"
+                if not description.exists():
+                    shutil.copyfile(Path(part) / parent / description.name, description)
+            os.replace(Path(part) / dataset_id, target)
+    except OSError as error:
+        raise FileError(f"`{target}` cannot be written ({error}).") from error
+    return str(target)
+
+
+def create(data: Dataset, dataset_id: str, root: Path) -> None:
+    """Write the dataset under an empty root with Minari's own API."""
+    try:
+        from minari import create_dataset_from_buffers
+        from minari.data_collector import EpisodeBuffer
+    except ImportError as error:
+        raise MissingExtraError("minari", "minari", "Writing a Minari dataset") from error
+    import gymnasium as gym
+
+    buffers = [EpisodeBuffer(**episode(data, i)) for i in range(data.episodes)]
+    unbounded = gym.spaces.Box(-np.inf, np.inf, data.obs.shape[1:], np.float32)
+    known = data.info.references
+    with minari_root(root), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about the author, e-mail and code link that a log does not have
+        written = create_dataset_from_buffers(
+            dataset_id,
+            buffers,
+            observation_space=unbounded,
+            action_space=gym.spaces.Box(data.act_low, data.act_high, data.action.shape[1:], np.float32),
+            description=f"Written by dawm from {data.info.origin}.",
+            data_format="hdf5",
+        )
+        extra: dict[str, Any] = {"dawm": lineage(data)}
+        if known:
+            extra |= {"ref_min_score": known.low, "ref_max_score": known.high}
+        if data.info.env is not None:
+            with contextlib.suppress(gym.error.Error, ImportError):  # an environment that is not installed here
+                extra["env_spec"] = gym.spec(data.info.env).to_json()
+        written.storage.update_metadata(extra)
+
+
+def episode(data: Dataset, i: int) -> dict[str, Any]:
+    """The arrays of episode i in Minari's layout."""
+    start, end = data.episode_starts[i], data.episode_ends[i]
+    rows = slice(start, end)
+    truncated = np.zeros(end - start, bool)
+    truncated[-1] = data.cut[i]
+    source = data.source[rows]
+    return {
+        "id": i,
+        "observations": np.concatenate([data.obs[rows], data.next_obs[end - 1 : end]]),
+        "actions": data.action[rows],
+        "rewards": data.reward[rows],
+        "terminations": data.terminal[rows],
+        "truncations": truncated,
+        "infos": {"source": np.concatenate([source[:1], source])} if (data.source >= 0).any() else {},
+    }
+
+
+def lineage(data: Dataset) -> dict[str, Any]:
+    """Where the data come from, as JSON."""
+    info = data.info
+    return {
+        "name": info.name,
+        "origin": info.origin,
+        "env": info.env,
+        "fingerprint": data.fingerprint,
+        "sources": list(info.sources),
+        "notes": list(info.notes),
+        "references": info.references.source if info.references else None,
+        "details": json.loads(json.dumps(info.details, default=str)),
+    }
+
+
+@contextlib.contextmanager
+def minari_root(root: Path) -> Iterator[None]:
+    """Minari knows its root by an environment variable only; set for the time of one call."""
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    os.environ["MINARI_DATASETS_PATH"] = str(root)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MINARI_DATASETS_PATH"]
+        else:
+            os.environ["MINARI_DATASETS_PATH"] = before
