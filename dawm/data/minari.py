@@ -14,6 +14,7 @@ import re
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ import numpy as np
 from dawm.data import references
 from dawm.data.arrays import from_arrays, matrix
 from dawm.data.dataset import Dataset, DatasetInfo, References
-from dawm.errors import DatasetError, FileError
+from dawm.data.native import follows
+from dawm.errors import ConfigError, DatasetError, FileError, MissingExtraError
 
 ID = re.compile(r"(?:[-\w][-\w/]*[-\w]+/)?[-\w]+?(?:-v\d+)")
 
