@@ -5,13 +5,18 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dawm.diffusion.denoiser import Denoise
 
 
 def integrate(
-    step: Callable[..., Array], denoise: Denoise, x: Float[Array, "*shape"], sigmas: Array, key: PRNGKeyArray
+    step: Callable[..., Array],
+    denoise: Denoise,
+    x: Float[Array, "*shape"],
+    sigmas: Array | np.ndarray,
+    key: PRNGKeyArray,
 ) -> Float[Array, "*shape"]:
     """Carry x from level sigmas[0] to sigmas[-1] with one `step` between neighbours."""
     sigmas = jnp.asarray(sigmas, x.dtype)
@@ -23,7 +28,7 @@ def sample(
     step: Callable[..., Array],
     denoise: Denoise,
     shape: tuple[int, ...],
-    sigmas: Array,
+    sigmas: Array | np.ndarray,
     *,
     key: PRNGKeyArray,
     sigma_data: float = 0.0,

@@ -18,7 +18,7 @@ def fourier(value: Float[Array, ""], size: int, *, low: float = 0.25, high: floa
 
 
 def sinusoidal(value: Float[Array, "*b"], size: int, *, longest: float = 10_000.0) -> Float[Array, "*b size"]:
-    """sin and cos of value * longest^(-i / (size/2 - 1)), i = 0 .. size/2 - 1 (Vaswani et al. 2017; Diffuser's code)."""
+    """sin and cos of value * longest^(-i / (size/2 - 1)), i = 0 .. size/2 - 1 (Vaswani et al. 2017)."""
     rates = longest ** -jnp.linspace(0.0, 1.0, size // 2)
     angles = value[..., None] * rates
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)

@@ -58,8 +58,9 @@ class MLP(eqx.Module):
         layer_norm: bool = False,
         key: PRNGKeyArray,
     ):
-        sizes = [in_dim] + [width] * depth + [out_dim]
-        self.layers = tuple(linear(*pair, key=k) for *pair, k in zip(sizes, sizes[1:], jr.split(key, depth + 1)))
+        ins, outs = [in_dim] + [width] * depth, [width] * depth + [out_dim]
+        keys = jr.split(key, depth + 1)
+        self.layers = tuple(linear(i, o, key=k) for i, o, k in zip(ins, outs, keys, strict=True))
         self.norms = tuple(eqx.nn.LayerNorm(width) for _ in range(depth)) if layer_norm else ()
         self.activation = activation
         self.final = final
@@ -131,8 +132,8 @@ class MLPBody(eqx.Module):
         c = self.embedding(jnp.concatenate([fourier(noise, self.embed), *conditions]))
         shifts, scales = self.modulation(jax.nn.silu(c)).reshape(2, len(self.blocks) + 1, -1)
         h = self.entry(jnp.concatenate([x.ravel(), *conditions]))
-        for block, shift, scale in zip(self.blocks, shifts, scales):
-            h = h + block((1 + scale) * standardise(h) + shift)
+        for i, block in enumerate(self.blocks):
+            h = h + block((1 + scales[i]) * standardise(h) + shifts[i])
         return self.exit((1 + scales[-1]) * standardise(h) + shifts[-1]).reshape(x.shape)
 
 

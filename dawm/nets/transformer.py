@@ -1,0 +1,125 @@
+"""A small diffusion transformer over time: DiT with adaLN-Zero (Peebles & Xie 2023), one token per step of the window.
+
+    c     = MLP([fourier(noise), conditions])
+    h     = Linear(x) + positions + Linear(conditions)
+    h     = h + gate_1(c) * Attention((1 + scale_1(c)) * LN(h) + shift_1(c))       per block; gates start at zero
+    h     = h + gate_2(c) * MLP((1 + scale_2(c)) * LN(h) + shift_2(c))
+    out   = Linear((1 + scale(c)) * LN(h) + shift(c)),        zero at the start of training.
+
+Attention is over the whole window, both ways. Positions are fixed sinusoids, so one body serves any length. All shifts,
+scales and gates are one matrix product of c per evaluation.
+
+Departure: conditions are also added to every token, so that exact numbers (the state, the action) reach the first
+block without passing through the embedding.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from dawm.nets.embed import fourier, sinusoidal
+from dawm.nets.mlp import MLP, linear, standardise
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Diffusion transformer, for windows longer than about ten steps."""
+
+    kind: Literal["transformer"] = "transformer"
+    width: int = 256  # of a token; a multiple of 2 and of heads
+    depth: int = 4  # blocks
+    heads: int = 4
+    expansion: int = 4  # hidden units of a block's MLP, in units of width
+    embed: int = 128  # size of the embedding of noise and conditions; even
+
+    def __post_init__(self):
+        for name in ("width", "depth", "heads", "expansion", "embed"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.width % self.heads or self.width % 2 or self.embed % 2:
+            raise ValueError(
+                f"width must be a multiple of 2 and of heads, and embed even; got width {self.width}, "
+                f"heads {self.heads}, embed {self.embed}"
+            )
+
+
+class Block(eqx.Module):
+    """Attention and MLP of one block, modulated by six vectors."""
+
+    query_key_value: eqx.nn.Linear
+    merge: eqx.nn.Linear
+    mlp: MLP
+    heads: int = eqx.field(static=True)
+
+    def __init__(self, config: TransformerConfig, *, key: PRNGKeyArray):
+        key_in, key_out, key_mlp = jr.split(key, 3)
+        width, hidden = config.width, config.expansion * config.width
+        self.query_key_value = linear(width, 3 * width, key=key_in)
+        self.merge = linear(width, width, key=key_out)
+        self.mlp = MLP(width, width, width=hidden, depth=1, activation="gelu", key=key_mlp)
+        self.heads = config.heads
+
+    def attend(self, h: Float[Array, "time width"]) -> Float[Array, "time width"]:
+        time, width = h.shape
+        parts = jax.vmap(self.query_key_value)(h).reshape(time, 3, self.heads, width // self.heads)
+        query, key, value = parts[:, 0], parts[:, 1], parts[:, 2]
+        scores = jnp.einsum("qhd,khd->hqk", query, key) / jnp.sqrt(width // self.heads)
+        mixed = jnp.einsum("hqk,khd->qhd", jax.nn.softmax(scores, axis=-1), value)
+        return jax.vmap(self.merge)(mixed.reshape(time, width))
+
+    def __call__(
+        self, h: Float[Array, "time width"], modulation: Float[Array, "6 width"]
+    ) -> Float[Array, "time width"]:
+        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = modulation
+        h = h + gate_1 * self.attend((1 + scale_1) * standardise(h) + shift_1)
+        return h + gate_2 * jax.vmap(self.mlp)((1 + scale_2) * standardise(h) + shift_2)
+
+
+class Transformer(eqx.Module):
+    """The transformer of the module docstring, for one window."""
+
+    embedding: MLP
+    modulation: eqx.nn.Linear
+    entry: eqx.nn.Linear
+    direct: eqx.nn.Linear | None
+    blocks: tuple[Block, ...]
+    exit: eqx.nn.Linear
+    embed: int = eqx.field(static=True)
+
+    def __call__(
+        self, x: Float[Array, "time channels"], noise: Float[Array, ""], conditions: tuple[Array, ...]
+    ) -> Float[Array, "time channels"]:
+        c = self.embedding(jnp.concatenate([fourier(noise, self.embed), *conditions]))
+        h = jax.vmap(self.entry)(x)
+        h = h + sinusoidal(jnp.arange(x.shape[0], dtype=x.dtype), h.shape[-1])
+        if self.direct is not None:
+            h = h + self.direct(jnp.concatenate(conditions))
+        vectors = self.modulation(jax.nn.silu(c)).reshape(-1, h.shape[-1])
+        for i, block in enumerate(self.blocks):
+            h = block(h, vectors[6 * i : 6 * i + 6])
+        shift, scale = vectors[-2:]
+        return jax.vmap(self.exit)((1 + scale) * standardise(h) + shift)
+
+
+def make_transformer(
+    config: TransformerConfig, time: int, channels: int, cond_dims: Sequence[int], *, key: PRNGKeyArray
+) -> Transformer:
+    """A body for windows (time, channels) under conditions of the given sizes."""
+    del time  # any length: positions are sinusoids
+    key_embedding, key_modulation, key_entry, key_direct, key_exit, *key_blocks = jr.split(key, 5 + config.depth)
+    width, embed, conditions = config.width, config.embed, sum(cond_dims)
+    return Transformer(
+        embedding=MLP(embed + conditions, embed, width=embed, depth=1, activation="silu", key=key_embedding),
+        modulation=linear(embed, (6 * config.depth + 2) * width, zero=True, key=key_modulation),
+        entry=linear(channels, width, key=key_entry),
+        direct=linear(conditions, width, key=key_direct) if conditions else None,
+        blocks=tuple(Block(config, key=k) for k in key_blocks),
+        exit=linear(width, channels, zero=True, key=key_exit),
+        embed=embed,
+    )
