@@ -83,9 +83,7 @@ class Prediction(NamedTuple):
 class Dynamics(Protocol):
     """One step of a model, for one (s, a): used by planning, value expansion, rollouts and model-based evaluation."""
 
-    def predict(
-        self, obs: Float[Array, "obs"], action: Float[Array, "act"], *, key: PRNGKeyArray
-    ) -> Prediction: ...
+    def predict(self, obs: Float[Array, obs], action: Float[Array, act], *, key: PRNGKeyArray) -> Prediction: ...
 
 
 class Policy(Protocol):

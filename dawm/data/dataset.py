@@ -58,13 +58,13 @@ class Dataset:
 
     obs: Float[np.ndarray, "n obs"]
     action: Float[np.ndarray, "n act"]
-    reward: Float[np.ndarray, "n"]
+    reward: Float[np.ndarray, n]
     next_obs: Float[np.ndarray, "n obs"]
-    terminal: Bool[np.ndarray, "n"]
-    episode_ends: Int[np.ndarray, "e"]  # exclusive end of each episode: episode i is rows ends[i-1]:ends[i]
-    source: Int[np.ndarray, "n"]  # provenance label of each row, -1 where unknown
-    act_low: Float[np.ndarray, "act"]
-    act_high: Float[np.ndarray, "act"]
+    terminal: Bool[np.ndarray, n]
+    episode_ends: Int[np.ndarray, e]  # exclusive end of each episode: episode i is rows ends[i-1]:ends[i]
+    source: Int[np.ndarray, n]  # provenance label of each row, -1 where unknown
+    act_low: Float[np.ndarray, act]
+    act_high: Float[np.ndarray, act]
     info: DatasetInfo = DatasetInfo()
 
     def __post_init__(self):
@@ -95,29 +95,29 @@ class Dataset:
         return len(self.episode_ends)
 
     @cached_property
-    def episode_starts(self) -> Int[np.ndarray, "e"]:
+    def episode_starts(self) -> Int[np.ndarray, e]:
         return np.concatenate([[0], self.episode_ends[:-1]]).astype(np.int64)
 
     @cached_property
-    def episode_of(self) -> Int[np.ndarray, "n"]:
+    def episode_of(self) -> Int[np.ndarray, n]:
         """The episode that each row belongs to."""
         return np.repeat(np.arange(self.episodes), self.lengths)
 
     @property
-    def lengths(self) -> Int[np.ndarray, "e"]:
+    def lengths(self) -> Int[np.ndarray, e]:
         return self.episode_ends - self.episode_starts
 
     @cached_property
-    def returns(self) -> Float[np.ndarray, "e"]:
+    def returns(self) -> Float[np.ndarray, e]:
         """Undiscounted return of each episode (float64)."""
         return np.add.reduceat(self.reward.astype(np.float64), self.episode_starts)
 
     @cached_property
-    def cut(self) -> Bool[np.ndarray, "e"]:
+    def cut(self) -> Bool[np.ndarray, e]:
         """Whether each episode was cut (by a time limit or by the recorder) and not ended by the MDP."""
         return ~self.terminal[self.episode_ends - 1]
 
-    def return_to_go(self, discount: float) -> Float[np.ndarray, "n"]:
+    def return_to_go(self, discount: float) -> Float[np.ndarray, n]:
         """Discounted sum of rewards from each row to the end of its episode (DWM section 6.3), float32."""
         total, out = 0.0, np.empty(len(self), np.float64)
         is_last = np.zeros(len(self), bool)
@@ -195,7 +195,10 @@ class Dataset:
                 known = part.info.sources or tuple(str(i) for i in range(labels.max() + 1))
                 names += [f"{part.info.name}/{label}" for label in known]
         offsets = np.cumsum([0] + [len(p) for p in parts[:-1]])
-        joined = {k: np.concatenate([getattr(p, k) for p in parts]) for k in ("obs", "action", "reward", "next_obs", "terminal")}
+        joined = {
+            k: np.concatenate([getattr(p, k) for p in parts])
+            for k in ("obs", "action", "reward", "next_obs", "terminal")
+        }
         title = name or "+".join(p.info.name for p in parts)
         origin = " + ".join(p.info.origin for p in parts)
         return Dataset(

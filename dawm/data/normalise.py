@@ -27,8 +27,8 @@ class AbstractNormaliser(eqx.Module):
 class Standard(AbstractNormaliser):
     """z = (x - mean) / scale."""
 
-    mean: Float[Array, "d"]
-    scale: Float[Array, "d"]
+    mean: Float[Array, d]
+    scale: Float[Array, d]
 
     @staticmethod
     def fit(x: Float[np.ndarray, "n d"]) -> Standard:
@@ -47,8 +47,8 @@ class Standard(AbstractNormaliser):
 class Limits(AbstractNormaliser):
     """z in [-1, 1] over the range of the data."""
 
-    low: Float[Array, "d"]
-    high: Float[Array, "d"]
+    low: Float[Array, d]
+    high: Float[Array, d]
 
     @staticmethod
     def fit(x: Float[np.ndarray, "n d"]) -> Limits:
@@ -66,15 +66,15 @@ class Limits(AbstractNormaliser):
 class EmpiricalCDF(AbstractNormaliser):
     """z = 2 F(x) - 1 with F the piecewise linear empirical CDF through `knots` quantiles of the data.
 
-    Departure from Decision Diffuser's code: at most 1,024 knots instead of every value, which bounds its size.
+    Departure from Decision Diffuser's code: 1,024 knots instead of every value, which bounds its size.
     """
 
     quantiles: Float[Array, "k d"]  # strictly increasing in k
-    levels: Float[Array, "k"]
+    levels: Float[Array, k]
 
     @staticmethod
     def fit(x: Float[np.ndarray, "n d"], knots: int = 1024) -> EmpiricalCDF:
-        levels = np.linspace(0, 1, min(knots, len(x)))
+        levels = np.linspace(0, 1, knots)
         quantiles = np.quantile(x.astype(np.float64), levels, axis=0)
         # ties (a clipped or constant dimension) are spread by a hair so that the map stays invertible
         width = np.maximum(quantiles[-1] - quantiles[0], 1.0)

@@ -26,17 +26,17 @@ class Windows(eqx.Module):
     obs: Float[Array, "n obs"]
     next_obs: Float[Array, "n obs"]
     action: Float[Array, "n act"]
-    reward: Float[Array, "n"]
-    terminal: Bool[Array, "n"]
-    source: Int[Array, "n"]
-    remaining: Int[Array, "n"]  # steps from this row to the end of its episode, itself included
-    return_to_go: Float[Array, "n"]
+    reward: Float[Array, n]
+    terminal: Bool[Array, n]
+    source: Int[Array, n]
+    remaining: Int[Array, n]  # steps from this row to the end of its episode, itself included
+    return_to_go: Float[Array, n]
     horizon: int = eqx.field(static=True)
 
     def __len__(self) -> int:
         return len(self.reward)
 
-    def rows(self, row: Int[Array, ""]) -> Int[Array, "time"]:
+    def rows(self, row: Int[Array, ""]) -> Int[Array, time]:
         """The rows of the window that starts at `row`; padding repeats the last row of the episode."""
         return row + jnp.minimum(jnp.arange(self.horizon), self.remaining[row] - 1)
 
@@ -62,7 +62,7 @@ class Windows(eqx.Module):
         """The first step of the window, as a world model is conditioned on it."""
         return Start(self.obs[row], self.action[row], self.return_to_go[row], self.source[row])
 
-    def draw(self, key: Array, count: int) -> Int[Array, "count"]:
+    def draw(self, key: Array, count: int) -> Int[Array, count]:
         """`count` rows at which windows start, uniform over all rows."""
         return jax.random.randint(key, (count,), 0, len(self))
 

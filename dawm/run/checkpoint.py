@@ -59,7 +59,9 @@ def load(path: Path, like: T) -> T:
     """
     head, payload = _read(path)
     if hashlib.sha256(payload).hexdigest() != head["sha256"]:
-        raise CheckpointError(f"`{path}` is corrupt (its checksum does not match). Delete it to go on from the one before.")
+        raise CheckpointError(
+            f"`{path}` is corrupt (its checksum does not match). Delete it to go on from the one before."
+        )
     is_leaf = lambda x: eqx.is_array(x) or isinstance(x, jax.ShapeDtypeStruct)  # noqa: E731
     dynamic, static = eqx.partition(like, is_leaf)
     wanted, structure = jax.tree.flatten(dynamic)
@@ -88,4 +90,6 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
     except OSError as error:
         raise CheckpointError(f"cannot read the checkpoint `{path}`: {error.strerror}.") from None
     except (json.JSONDecodeError, UnicodeDecodeError):
-        raise CheckpointError(f"the header of `{path}` is damaged. Delete the file to go on from the one before.") from None
+        raise CheckpointError(
+            f"the header of `{path}` is damaged. Delete the file to go on from the one before."
+        ) from None

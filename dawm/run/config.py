@@ -71,7 +71,9 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if hint is int and isinstance(value, float) and value.is_integer():
         return int(value)
-    if hint is Any or (isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool))):
+    if hint is Any or (
+        isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+    ):
         return value
     raise ConfigError(f"`{where}` must be {getattr(hint, '__name__', hint)}, got {value!r}")
 
@@ -84,7 +86,9 @@ def _coerce_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
         return configs[value]()  # type: ignore[operator]
     if configs and isinstance(value, Mapping) and "kind" in value:
         if value["kind"] not in configs:
-            raise ConfigError(f"`{where}.kind` cannot be {value['kind']!r}{suggest(str(value['kind']), map(str, configs))}")
+            raise ConfigError(
+                f"`{where}.kind` cannot be {value['kind']!r}{suggest(str(value['kind']), map(str, configs))}"
+            )
         return _coerce(configs[value["kind"]], value, where)
     errors = []
     for option in options:

@@ -1,11 +1,11 @@
 """A run folder explains itself and survives a crash.
 
-    run.toml          what was run: kind and the complete configuration with its defaults filled in
-    provenance.json   versions, commit, device, seed, fingerprint of the data
-    metrics.jsonl     one JSON object a line
-    checkpoints/      00050000.ckpt, ...
-    *.json            results (scores.json, fidelity.json, ...)
-    finished          present only after a clean end
+run.toml          what was run: kind and the complete configuration with its defaults filled in
+provenance.json   versions, commit, device, seed, fingerprint of the data
+metrics.jsonl     one JSON object a line
+checkpoints/      00050000.ckpt, ...
+*.json            results (scores.json, fidelity.json, ...)
+finished          present only after a clean end
 """
 
 from __future__ import annotations
@@ -123,7 +123,9 @@ class RunFolder:
         """(step, state) of the last checkpoint, or of the one of `step`."""
         steps = self.checkpoints()
         if not steps:
-            raise FileError(f"`{self.path}` has no checkpoint: the run has not come that far. Try: dawm resume {self.path}")
+            raise FileError(
+                f"`{self.path}` has no checkpoint: the run has not come that far. Try: dawm resume {self.path}"
+            )
         step = steps[-1] if step is None else step
         return step, checkpoint.load(self.checkpoint_path(step), like)
 
@@ -163,7 +165,9 @@ def _commit() -> str | None:
     if not (here / ".git").exists():
         return None
     try:
-        run = lambda *args: subprocess.run(["git", *args], cwd=here, capture_output=True, text=True, timeout=10).stdout.strip()  # noqa: E731
+        run = lambda *args: subprocess.run(
+            ["git", *args], cwd=here, capture_output=True, text=True, timeout=10
+        ).stdout.strip()
         return run("rev-parse", "HEAD") + ("+" if run("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
         return None

@@ -86,9 +86,13 @@ def fit(
         start, state = folder.load_state(state)
         folder.metrics.truncate(start)
         if start > config.steps:
-            raise ConfigError(f"`{folder.path}` has been trained for {start:,} steps already, more than {config.steps:,}.")
+            raise ConfigError(
+                f"`{folder.path}` has been trained for {start:,} steps already, more than {config.steps:,}."
+            )
     else:
-        state = jax.tree.map(lambda x: jnp.array(x) if eqx.is_array(x) else x, state)  # a copy: the first chunk donates it
+        state = jax.tree.map(
+            lambda x: jnp.array(x) if eqx.is_array(x) else x, state
+        )  # a copy: the first chunk donates it
         if folder is not None:
             folder.metrics.truncate(-1)
     key, compiled, begun = jr.key(seed), {}, time.monotonic()
@@ -104,7 +108,9 @@ def fit(
             _check_finite(metrics, step, label)
             step += count
             row = {"step": step} | {name: value.mean(0) for name, value in metrics.items()}
-            if monitor is not None and (step == config.steps or step // config.monitor_every > (step - count) // config.monitor_every):
+            if monitor is not None and (
+                step == config.steps or step // config.monitor_every > (step - count) // config.monitor_every
+            ):
                 row |= monitor(step, state)
             if folder is not None:
                 folder.metrics.append(row | {"seconds": round(time.monotonic() - begun, 3)})

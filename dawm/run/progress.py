@@ -85,6 +85,8 @@ def _lines(label: str, total: int, unit: str, first: int) -> Callable[[int, str]
             return
         last, rate = now, (done - first) / max(now - start, 1e-9)
         left = f"{duration((total - done) / rate)} left" if rate and done < total else f"took {duration(now - start)}"
-        print(f"{label}: {done:,}/{total:,} {unit}, {rate:,.0f}/s, {left} {remark}".rstrip(), file=sys.stderr, flush=True)
+        print(
+            f"{label}: {done:,}/{total:,} {unit}, {rate:,.0f}/s, {left} {remark}".rstrip(), file=sys.stderr, flush=True
+        )
 
     return advance

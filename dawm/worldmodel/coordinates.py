@@ -40,11 +40,13 @@ class AbstractCoordinates(eqx.Module):
         """What `encode` needs of every row and is worth computing once."""
 
     @abc.abstractmethod
-    def encode(self, segment: Segment, notes: Float[Array, "time k"]) -> tuple[Float[Array, "time c"], Bool[Array, "time c"]]:
+    def encode(
+        self, segment: Segment, notes: Float[Array, "time k"]
+    ) -> tuple[Float[Array, "time c"], Bool[Array, "time c"]]:
         """x of a window, and which entries count in the loss."""
 
     @abc.abstractmethod
-    def fixed(self, start: Start) -> tuple[Bool[Array, "time c"], Float[Array, "time c"]] | None:
+    def known(self, start: Start) -> tuple[Bool[Array, "time c"], Float[Array, "time c"]] | None:
         """Entries that the start settles, and their values; None if there are none."""
 
     @abc.abstractmethod
@@ -54,17 +56,17 @@ class AbstractCoordinates(eqx.Module):
     @abc.abstractmethod
     def decode(
         self, x: Float[Array, "time c"], start: Start
-    ) -> tuple[Float[Array, "steps+1 obs"], Float[Array, "steps act"], Float[Array, "steps"]]:
+    ) -> tuple[Float[Array, "steps+1 obs"], Float[Array, "steps act"], Float[Array, steps]]:
         """Observations, actions and rewards in raw units."""
 
 
-def infer_action(inverse: InverseDynamics, scales: Scales, obs: Array, next_obs: Array) -> Float[Array, "act"]:
+def infer_action(inverse: InverseDynamics, scales: Scales, obs: Array, next_obs: Array) -> Float[Array, act]:
     """The raw action that the inverse dynamics model finds between two raw observations."""
     inferred = inverse.infer(scales.obs.apply(obs), scales.change.apply(next_obs - obs))
     return inferred * scales.act_scale + scales.act_centre
 
 
-def known(segment: Segment) -> Bool[Array, "time"]:
+def recorded(segment: Segment) -> Bool[Array, time]:
     """Steps whose content is known: recorded ones, and the padding after a terminal (which stays where it ended)."""
     return segment.valid | ended(segment)
 
@@ -88,11 +90,11 @@ class States(AbstractCoordinates):
 
     def encode(self, segment, notes):
         x = jnp.concatenate([self.obs.apply(segment.obs[:-1]), self.reward.apply(segment.reward[:, None])], 1)
-        state_known = jnp.concatenate([jnp.ones(1, bool), known(segment)[:-1]])
-        counted = jnp.broadcast_to(state_known[:, None], x.shape).at[:, -1].set(known(segment))
+        state_known = jnp.concatenate([jnp.ones(1, bool), recorded(segment)[:-1]])
+        counted = jnp.broadcast_to(state_known[:, None], x.shape).at[:, -1].set(recorded(segment))
         return x, counted & ~self._mask()
 
-    def fixed(self, start):
+    def known(self, start):
         value = jnp.zeros((self.rows, self.channels)).at[0, :-1].set(self.obs.apply(start.obs))
         return self._mask(), value
 
@@ -126,9 +128,9 @@ class Differences(AbstractCoordinates):
 
     def encode(self, segment, notes):
         x = jax.vmap(self.scales.targets)(segment.obs[:-1], segment.reward, segment.obs[1:])
-        return x, jnp.broadcast_to(known(segment)[:, None], x.shape)
+        return x, jnp.broadcast_to(recorded(segment)[:, None], x.shape)
 
-    def fixed(self, start):
+    def known(self, start):
         return None
 
     def conditions(self, start):
@@ -148,7 +150,7 @@ class Residual(AbstractCoordinates):
     inverse: InverseDynamics
     anchor: StepNetwork
     action: Standard  # of the inferred actions
-    spread: Float[Array, "obs+1"]  # standard deviation of the anchor's residual in standardised units
+    spread: Float[Array, obs+1]  # standard deviation of the anchor's residual in standardised units
     rows: int = eqx.field(static=True)
     channels: int = eqx.field(static=True)
 
@@ -169,11 +171,11 @@ class Residual(AbstractCoordinates):
 
     def encode(self, segment, notes):
         x = jnp.where(segment.valid[:, None], notes, 0.0)
-        counted = jnp.broadcast_to(known(segment)[:, None], x.shape)
+        counted = jnp.broadcast_to(recorded(segment)[:, None], x.shape)
         act_dim = segment.action.shape[-1]
         return x.at[0, :act_dim].set(0.0), counted.at[0, :act_dim].set(False)  # the first action is given, not diffused
 
-    def fixed(self, start):
+    def known(self, start):
         act_dim = start.action.shape[-1]
         mask = jnp.zeros((self.rows, self.channels), bool).at[0, :act_dim].set(True)
         return mask, jnp.zeros((self.rows, self.channels))

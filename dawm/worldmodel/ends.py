@@ -51,6 +51,6 @@ def end_inputs(obs, action, change, next_obs) -> Float[Array, "in"]:
     return jnp.concatenate([obs, action, change, next_obs])
 
 
-def end_loss(network: EndNetwork, x: Float[Array, "b in"], terminal: Float[Array, "b"]) -> Float[Array, ""]:
+def end_loss(network: EndNetwork, x: Float[Array, "b in"], terminal: Float[Array, b]) -> Float[Array, ""]:
     """Mean cross-entropy."""
     return optax.sigmoid_binary_cross_entropy(jax.vmap(network.logit)(x), terminal).mean()

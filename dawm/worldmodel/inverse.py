@@ -49,14 +49,14 @@ class InverseDynamics(eqx.Module):
         self.network = stack(build, config.members, key) if config.head == "ensemble" else build(key)
         self.head, self.act_dim = config.head, act_dim
 
-    def infer(self, obs: Float[Array, "obs"], change: Float[Array, "obs"]) -> Float[Array, "act"]:
+    def infer(self, obs: Float[Array, obs], change: Float[Array, obs]) -> Float[Array, act]:
         """The action in [-1, 1]: mean of the head (median of the Gaussian one)."""
         out = self._raw(obs, change)
         if self.head == "ensemble":
             return jnp.tanh(out).mean(0)
         return jnp.tanh(out[: self.act_dim])
 
-    def draw(self, obs: Float[Array, "obs"], change: Float[Array, "obs"], key: PRNGKeyArray) -> Float[Array, "act"]:
+    def draw(self, obs: Float[Array, obs], change: Float[Array, obs], key: PRNGKeyArray) -> Float[Array, act]:
         """A sample of the action: of the Gaussian, of a random member, or the deterministic answer."""
         out = self._raw(obs, change)
         if self.head == "ensemble":
@@ -66,26 +66,30 @@ class InverseDynamics(eqx.Module):
             return jnp.tanh(mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape))
         return jnp.tanh(out)
 
-    def disagreement(self, obs: Float[Array, "obs"], change: Float[Array, "obs"]) -> Float[Array, "act"]:
+    def disagreement(self, obs: Float[Array, obs], change: Float[Array, obs]) -> Float[Array, act]:
         """Standard deviation: between members, of the Gaussian (before tanh), or zero."""
         out = self._raw(obs, change)
         if self.head == "ensemble":
             return jnp.tanh(out).std(0)
         return jnp.exp(self._moments(out)[1]) if self.head == "gaussian" else jnp.zeros(self.act_dim)
 
-    def loss(self, obs: Float[Array, "obs"], change: Float[Array, "obs"], action: Float[Array, "act"]) -> Float[Array, ""]:
+    def loss(
+        self, obs: Float[Array, obs], change: Float[Array, obs], action: Float[Array, act]
+    ) -> Float[Array, ""]:
         """Squared error, or the negative log-likelihood of the tanh-Gaussian per action dimension."""
         out = self._raw(obs, change)
         if self.head != "gaussian":
             return jnp.square(jnp.tanh(out) - action).mean()
         return -self.log_prob_from(out, action) / self.act_dim
 
-    def log_prob(self, obs: Float[Array, "obs"], change: Float[Array, "obs"], action: Float[Array, "act"]) -> Float[Array, ""]:
+    def log_prob(
+        self, obs: Float[Array, obs], change: Float[Array, obs], action: Float[Array, act]
+    ) -> Float[Array, ""]:
         """Log-density of a scaled action under the Gaussian head."""
         assert self.head == "gaussian"
         return self.log_prob_from(self._raw(obs, change), action)
 
-    def log_prob_from(self, out: Float[Array, "2*act"], action: Float[Array, "act"]) -> Float[Array, ""]:
+    def log_prob_from(self, out: Float[Array, 2*act], action: Float[Array, act]) -> Float[Array, ""]:
         mean, log_std = self._moments(out)
         inside = jnp.clip(action, -SATURATED, SATURATED)
         before = jnp.arctanh(inside)

@@ -24,6 +24,8 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dawm.data.normalise import Standard
+from dawm.diffusion.denoiser import Denoise
+from dawm.diffusion.guidance import classifier_free
 from dawm.diffusion.process import Process, ProcessConfig, make_process
 from dawm.nets.mlp import MLPBodyConfig
 from dawm.nets.registry import BodyConfig
@@ -75,15 +77,13 @@ class TrajectoryModel(eqx.Module):
 
     def loss(self, segment: Segment, notes: Float[Array, "time k"], key: PRNGKeyArray) -> tuple[Array, Array]:
         """(sum of the weighted squared errors, number of entries that count) of one window."""
-        key_sigma, key_noise, key_drop = jr.split(key, 3)
+        key_error, key_drop = jr.split(key)
         x0, counted = self.coordinates.encode(segment, notes)
         start = Start(segment.obs[0], segment.action[0], segment.return_to_go, segment.source)
         keep = jr.bernoulli(key_drop, 1.0 - self.config.label_dropout)
-        process = self.process
-        sigma = process.draw_sigma(key_sigma)
-        noisy = x0 + sigma * jr.normal(key_noise, x0.shape)
-        error = self._denoise(start, keep, self.coordinates.fixed(start))(noisy, sigma) - x0
-        return process.weight(sigma) * jnp.where(counted, jnp.square(error), 0.0).sum(), counted.sum()
+        known = self.coordinates.known(start)
+        error = self.process.error(self._denoise(start, keep), x0, key_error, known=known and known[0])
+        return jnp.where(counted, error, 0.0).sum(), counted.sum()
 
     # -- generation -----------------------------------------------------------------------------------------------------
 
@@ -99,17 +99,14 @@ class TrajectoryModel(eqx.Module):
 
     def sample(self, start: Start, key: PRNGKeyArray) -> Float[Array, "time c"]:
         """One window in the model's coordinates."""
-        fixed = self.coordinates.fixed(start)
-        with_returns = self._denoise(start, jnp.asarray(True), fixed)
-        if self.config.guidance == 1.0:
-            denoise = with_returns
-        else:
-            without = self._denoise(start, jnp.asarray(False), fixed)
-            w = self.config.guidance
-            denoise = lambda x, sigma: w * with_returns(x, sigma) + (1 - w) * without(x, sigma)  # noqa: E731
-        return self.process.sample(denoise, (self.coordinates.rows, self.coordinates.channels), key)
+        denoise = self._denoise(start, jnp.asarray(True))
+        if self.config.guidance != 1.0:
+            denoise = classifier_free(denoise, self._denoise(start, jnp.asarray(False)), self.config.guidance)
+        mask, value = self.coordinates.known(start) or (None, None)
+        shape = (self.coordinates.rows, self.coordinates.channels)
+        return self.process.sample(denoise, shape, key, known=mask, value=value)
 
-    def predict(self, obs: Float[Array, "obs"], action: Float[Array, "act"], *, key: PRNGKeyArray) -> Prediction:
+    def predict(self, obs: Float[Array, obs], action: Float[Array, act], *, key: PRNGKeyArray) -> Prediction:
         """A sample of the first step, for the mean return-to-go of the data (`Dynamics`)."""
         start = Start(obs, action, self.returns.mean[0], jnp.asarray(-1))
         states, actions, rewards = self.coordinates.decode(self.sample(start, key), start)
@@ -122,17 +119,9 @@ class TrajectoryModel(eqx.Module):
 
     # -- inside ---------------------------------------------------------------------------------------------------------
 
-    def _denoise(self, start: Start, keep: Array, fixed):
-        """`denoise(x, sigma)` for this start; entries that the start settles are shown clean and answered exactly."""
+    def _denoise(self, start: Start, keep: Array) -> Denoise:
+        """`denoise(x, sigma)` for this start, with or without its return-to-go."""
         value = self.returns.apply(start.return_to_go[None])[0]
         steer = jnp.where(keep, jnp.stack([value, jnp.ones_like(value)]), 0.0)
         conditions = (*self.coordinates.conditions(start), steer)
-
-        def body(x, noise):
-            shown = x if fixed is None else jnp.where(fixed[0], fixed[1], x)
-            return self.body(shown, noise, conditions)
-
-        denoise = self.process.wrap(body)
-        if fixed is None:
-            return denoise
-        return lambda x, sigma: jnp.where(fixed[0], fixed[1], denoise(x, sigma))
+        return self.process.wrap(lambda x, noise, _: self.body(x, noise, conditions))

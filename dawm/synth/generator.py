@@ -1,0 +1,190 @@
+"""Synthetic transitions: starts from the data -> futures from the model -> a Dataset with provenance, in shards that resume.
+
+Every generated future is an episode of the result: its first action is the recorded one, the others are inferred, and it
+stops at its first end; where it does not end it was cut. Shard i is made from the key folded with i, so a run that was
+killed goes on with the next shard and gives the same bytes.
+
+Run folder (kind `synthetic`): shards/00000.npz ..., generation.json, fidelity.json.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax.random as jr
+import numpy as np
+
+from dawm.data.dataset import Dataset, DatasetInfo
+from dawm.errors import ConfigError, FileError
+from dawm.run.checkpoint import write_whole
+from dawm.run.config import to_dict
+from dawm.run.folder import RunFolder
+from dawm.run.progress import progress
+from dawm.synth.fidelity import measure_fidelity
+from dawm.synth.starts import draw_starts
+from dawm.types import Segment
+from dawm.worldmodel.trained import TrainedModel
+
+COLUMNS = ("obs", "action", "reward", "next_obs", "terminal", "source")
+
+
+@dataclass(frozen=True)
+class GenerateConfig:
+    """How many transitions, from where, and which return is asked for."""
+
+    transitions: int = 100_000
+    starts: Literal["uniform", "high_return"] = "uniform"
+    high_return: float = 0.5  # high_return: share of the best episodes (by return) that starts come from
+    return_quantile: float | None = (
+        None  # ask for this quantile of the data's return-to-go; None asks for the recorded one
+    )
+    return_factor: float = 1.0  # times the return that is asked for
+    shard: int = 2_048  # futures per shard
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.transitions < 1 or self.shard < 1:
+            raise ValueError(f"transitions and shard must be at least 1, got {self.transitions} and {self.shard}")
+        if not 0 < self.high_return <= 1:
+            raise ValueError(f"high_return must be in (0, 1], got {self.high_return}")
+        if self.return_quantile is not None and not 0 <= self.return_quantile <= 1:
+            raise ValueError(f"return_quantile must be in [0, 1], got {self.return_quantile}")
+
+
+def generate(
+    model: TrainedModel, data: Dataset, config: GenerateConfig | None = None, *, folder: str | Path | None = None
+) -> Dataset:
+    """At least `config.transitions` synthetic transitions that start in the training episodes of `data`.
+
+    Raises ConfigError if `data` is not of the model's task; with a folder it resumes, and writes the fidelity report.
+    """
+    config = config or GenerateConfig()
+    _check_task(model, data)
+    train, held = data.split(model.config.holdout, model.config.seed)
+    run = None
+    if folder is not None:
+        settings = {"generate": to_dict(config), "model": {"path": str(model.folder), "fingerprint": model.fingerprint}}
+        origin = {"name": data.info.name, "origin": data.info.origin, "fingerprint": data.fingerprint}
+        run = RunFolder.start(folder, "synthetic", settings | {"data": origin}, {"seed": config.seed})
+        if run.finished:
+            return load_synthetic(run.path)
+    begun, rows, shards = time.monotonic(), 0, []
+    with progress("generating", config.transitions, "transitions") as advance:
+        while rows < config.transitions:
+            shards.append(_shard(model, train, config, len(shards), run))
+            rows += len(shards[-1]["reward"])
+            advance(min(rows, config.transitions), "")
+    seconds = time.monotonic() - begun
+    synthetic = _assemble(shards, model, data, config)
+    if run is not None:
+        run.write_json("generation.json", _account(synthetic, model, config, seconds))
+        run.write_json("fidelity.json", measure_fidelity(synthetic, train, held, model))
+        run.finish()
+    return synthetic
+
+
+def load_synthetic(folder: str | Path) -> Dataset:
+    """The dataset of a finished generation. Raises FileError where it is unfinished or a shard is damaged."""
+    run = RunFolder.open(folder, "synthetic")
+    facts = run.read_json("generation.json")
+    if not run.finished or facts is None:
+        raise FileError(f"the generation in `{folder}` is not finished. Go on with: dawm resume {folder}")
+    paths = sorted((run.path / "shards").glob("*.npz"))
+    return _join([_read_shard(p) for p in paths], facts["bounds"], _info(facts, str(run.path)))
+
+
+def _shard(
+    model: TrainedModel, train: Dataset, config: GenerateConfig, index: int, run: RunFolder | None
+) -> dict[str, Any]:
+    """The columns of one shard: read if it was written before, else generated and written."""
+    path = None if run is None else run.path / "shards" / f"{index:05d}.npz"
+    if path is not None and path.exists():
+        return _read_shard(path)
+    key = jr.fold_in(jr.key(config.seed), index)
+    rng = np.random.default_rng([config.seed, index])
+    starts = draw_starts(train, config.shard, rng, model, config)
+    columns = flatten(model.generate(starts, key))
+    if path is not None:
+        write_whole(path, lambda file: np.savez(file, **columns))
+    return columns
+
+
+def flatten(futures: Segment) -> dict[str, np.ndarray]:
+    """The valid steps of n futures, one after the other, and where each future ends."""
+    valid = np.asarray(futures.valid)
+    steps = valid.shape[1]
+    return {
+        "obs": futures.obs[:, :-1][valid],
+        "action": futures.action[valid],
+        "reward": futures.reward[valid],
+        "next_obs": futures.obs[:, 1:][valid],
+        "terminal": futures.terminal[valid],
+        "source": np.repeat(futures.source[:, None], steps, 1)[valid].astype(np.int32),
+        "lengths": valid.sum(1),
+    }
+
+
+def _read_shard(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in (*COLUMNS, "lengths")}
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise FileError(
+            f"the shard `{path}` is damaged ({error}). Delete it and resume: it will be made again."
+        ) from None
+
+
+def _assemble(shards: list[dict], model: TrainedModel, data: Dataset, config: GenerateConfig) -> Dataset:
+    bounds = {"act_low": data.act_low.tolist(), "act_high": data.act_high.tolist()}
+    return _join(
+        shards, bounds, _info(_lineage(model, config) | {"env": data.info.env, "name": data.info.name}, "generated")
+    )
+
+
+def _join(shards: list[dict], bounds: dict[str, list[float]], info: DatasetInfo) -> Dataset:
+    columns = {name: np.concatenate([s[name] for s in shards]) for name in COLUMNS}
+    ends = np.cumsum(np.concatenate([s["lengths"] for s in shards]))
+    limits = {k: np.asarray(v, np.float32) for k, v in bounds.items()}
+    return Dataset(**columns, episode_ends=ends, **limits, info=info)
+
+
+def _info(facts: dict[str, Any], origin: str) -> DatasetInfo:
+    name = f"{facts['name']}/dawm-synthetic"
+    return DatasetInfo(name=name, origin=f"synthetic:{origin}", format="synthetic", env=facts["env"], details=facts)
+
+
+def _lineage(model: TrainedModel, config: GenerateConfig) -> dict[str, Any]:
+    """Where synthetic data come from."""
+    return {
+        "source": model.data,
+        "model": model.fingerprint,
+        "seed": config.seed,
+        "settings": dataclasses.asdict(config),
+    }
+
+
+def _account(synthetic: Dataset, model: TrainedModel, config: GenerateConfig, seconds: float) -> dict[str, Any]:
+    return _lineage(model, config) | {
+        "name": model.data["name"],
+        "env": synthetic.info.env,
+        "transitions": len(synthetic),
+        "futures": synthetic.episodes,
+        "terminal_rate": float(synthetic.terminal.mean()),
+        "seconds": round(seconds, 3),
+        "transitions_per_second": round(len(synthetic) / max(seconds, 1e-9), 1),
+        "fingerprint": synthetic.fingerprint,
+        "bounds": {"act_low": synthetic.act_low.tolist(), "act_high": synthetic.act_high.tolist()},
+    }
+
+
+def _check_task(model: TrainedModel, data: Dataset) -> None:
+    """Refuse data that the model was not trained on: the split by episode would no longer hold."""
+    if data.fingerprint != model.data["fingerprint"]:
+        raise ConfigError(
+            f"the world model was trained on `{model.data['name']}` ({model.data['origin']}), which is not the dataset given"
+            f" (`{data.info.name}`): generation starts from the model's own training episodes."
+        )

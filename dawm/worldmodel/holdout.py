@@ -1,0 +1,189 @@
+"""How good a world model is on episodes that it never saw, beside the yardsticks on the same windows.
+
+For windows of held-out episodes and h = 1..T: error and CRPS of the state after h steps, in standard deviations of the state
+(root mean square over dimensions). `dawm` sees (s_t, a_t, g) only; the one-step network and the Gaussian ensemble are
+unrolled with the *recorded* actions, which from the second step on is information that the trajectory model does not have.
+At the first step all see the same. `consistency` asks of generated steps what no recorded future can: does the plain
+one-step network, given the inferred action, reach the generated next state?
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float
+
+from dawm.data.windows import Windows
+from dawm.types import Segment, Start
+from dawm.uncertainty.scores import fair_crps, spread
+from dawm.worldmodel.inverse import SATURATED
+from dawm.worldmodel.networks import Networks
+from dawm.worldmodel.trajectory import TrajectoryModel
+
+
+def choose_rows(windows: Windows, count: int, seed: int) -> np.ndarray:
+    """Rows at which to measure: at random without repetition."""
+    return np.sort(np.random.default_rng(seed).permutation(len(windows))[:count])
+
+
+def measure(
+    model: TrajectoryModel, networks: Networks, windows: Windows, rows: np.ndarray, samples: int, seed: int
+) -> dict[str, Any]:
+    """All measurements as plain numbers; see the module docstring. `rows` are start rows in `windows`."""
+    segments = jax.vmap(windows.segment)(jnp.asarray(rows))
+    futures = _futures(model, segments, samples, jr.key(seed))
+    steps = futures.action.shape[2]
+    members = _ensemble_futures(model, networks, segments, samples, jr.key(seed + 1))
+    one_step = _unrolled(model, networks.one_step, segments)
+    stay = jnp.broadcast_to(
+        segments.obs[:, None, :1], (*segments.obs[:, None].shape[:2], steps, segments.obs.shape[-1])
+    )
+    mean_reward = jnp.broadcast_to(model.scales.reward.mean[0], (len(rows), 1, steps))
+    models = {
+        "dawm": _errors(model, segments, futures.obs[:, :, 1:], futures.reward),
+        "one_step": _errors(model, segments, one_step[0][:, :, :steps], one_step[1][:, :, :steps]),
+        "ensemble": _errors(model, segments, members[0][:, :, :steps], members[1][:, :, :steps]),
+        "persistence": _errors(model, segments, stay, mean_reward),
+    }
+    yardstick = models["one_step"]["rmse"][0]
+    return {
+        "horizon": steps,
+        "windows": len(rows),
+        "samples_per_start": samples,
+        "unit": "standard deviations of the state",
+        "members_note": "one_step and ensemble are unrolled with the recorded actions; dawm sees the first action only",
+        "models": models,
+        "first_step_ratio": models["dawm"]["rmse"][0] / yardstick,
+        "first_step_mean_ratio": models["dawm"]["mean_rmse"][0] / yardstick,
+        "consistency": _consistency(model, networks, segments, futures),
+        "inverse": _inverse(model, networks, segments),
+        "ends": _ends(model, segments, futures),
+    }
+
+
+@eqx.filter_jit
+def _futures(model: TrajectoryModel, segments: Segment, samples: int, key) -> Segment:
+    """(windows, samples, ...) generated futures of the recorded starts."""
+    starts = Start(segments.obs[:, 0], segments.action[:, 0], segments.return_to_go, segments.source)
+    keys = jr.split(key, (len(segments.return_to_go), samples))
+    return jax.lax.map(
+        lambda item: jax.vmap(lambda key: model.generate(item[0], key))(item[1]), (starts, keys), batch_size=64
+    )
+
+
+@eqx.filter_jit
+def _unrolled(model: TrajectoryModel, network, segments: Segment) -> tuple[Array, Array]:
+    """States and rewards (windows, 1, steps, ...) of a deterministic network under the recorded actions."""
+
+    def one(segment):
+        def step(obs, action):
+            following, reward = model.scales.outcome(obs, network(model.scales.inputs(obs, action)))
+            return following, (following, reward)
+
+        return jax.lax.scan(step, segment.obs[0], segment.action)[1]
+
+    obs, reward = jax.vmap(one)(segments)
+    return obs[:, None], reward[:, None]
+
+
+@eqx.filter_jit
+def _ensemble_futures(
+    model: TrajectoryModel, networks: Networks, segments: Segment, samples: int, key
+) -> tuple[Array, Array]:
+    """Trajectory sampling (TS-inf of PETS): each sample keeps one member; noise at every step; recorded actions."""
+
+    def one(segment, key):
+        key_member, key_noise = jr.split(key)
+        chosen = jr.randint(key_member, (), 0, networks.ensemble.count)
+
+        def step(obs, item):
+            action, key = item
+            mean, log_var = networks.ensemble.member(chosen, model.scales.inputs(obs, action))
+            following, reward = model.scales.outcome(obs, mean + jnp.exp(0.5 * log_var) * jr.normal(key, mean.shape))
+            return following, (following, reward)
+
+        keys = jr.split(key_noise, len(segment.action))
+        return jax.lax.scan(step, segment.obs[0], (segment.action, keys))[1]
+
+    keys = jr.split(key, (len(segments.return_to_go), samples))
+    return jax.lax.map(lambda item: jax.vmap(lambda key: one(item[0], key))(item[1]), (segments, keys), batch_size=64)
+
+
+def _errors(model: TrajectoryModel, segments: Segment, obs: Array, reward: Array) -> dict[str, list[float]]:
+    """Errors per step of states (windows, samples, steps, obs) and rewards (windows, samples, steps)."""
+    steps = obs.shape[2]
+    valid = segments.valid[:, :steps]
+    truth = segments.obs[:, 1 : steps + 1] / model.scales.obs.scale
+    scaled = jnp.moveaxis(obs / model.scales.obs.scale, 1, 0)  # samples first
+    per_step = lambda x: _per_step(x.mean(-1), valid)  # noqa: E731
+    reward_error = jnp.square(jnp.moveaxis(reward, 1, 0) - segments.reward[:, :steps]).mean(0)
+    return {
+        "rmse": jnp.sqrt(per_step(jnp.square(scaled - truth).mean(0))).tolist(),
+        "mean_rmse": jnp.sqrt(per_step(jnp.square(scaled.mean(0) - truth))).tolist(),
+        "crps": per_step(fair_crps(scaled, truth)).tolist(),
+        "spread": jnp.sqrt(per_step(jnp.square(spread(scaled)))).tolist(),
+        "reward_rmse": jnp.sqrt(_per_step(reward_error, valid)).tolist(),
+    }
+
+
+def _per_step(x: Float[Array, "n steps"], valid: Array) -> Float[Array, steps]:
+    return jnp.where(valid, x, 0.0).sum(0) / jnp.maximum(valid.sum(0), 1)
+
+
+def _consistency(model: TrajectoryModel, networks: Networks, segments: Segment, futures: Segment) -> dict[str, Any]:
+    """RMSE of the plain one-step network, in standard deviations of the change: on generated steps and on recorded ones."""
+
+    def error(obs, action, next_obs):
+        predicted = networks.one_step(model.scales.inputs(obs, action))[:-1]
+        return jnp.square(predicted - model.scales.change.apply(next_obs - obs)).mean()
+
+    over = lambda f, n: jax.vmap(f) if n == 1 else jax.vmap(over(f, n - 1))  # noqa: E731
+    generated = over(error, 3)(futures.obs[:, :, :-1], futures.action, futures.obs[:, :, 1:])
+    recorded = over(error, 2)(segments.obs[:, :-1], segments.action, segments.obs[:, 1:])
+    valid = futures.valid
+    per_step = jnp.where(valid, generated, 0).sum((0, 1)) / jnp.maximum(valid.sum((0, 1)), 1)
+    return {
+        "generated": jnp.sqrt(per_step).tolist(),
+        "recorded": float(jnp.sqrt((recorded * segments.valid).sum() / segments.valid.sum())),
+        "unit": "standard deviations of the change of state",
+    }
+
+
+def _inverse(model: TrajectoryModel, networks: Networks, segments: Segment) -> dict[str, Any]:
+    """Held-out action error (actions scaled to [-1, 1]), likelihood, and cycle error through the anchor."""
+    scales, inverse = model.scales, networks.inverse
+    obs, action, following = segments.obs[:, 0], scales.action(segments.action[:, 0]), segments.obs[:, 1]
+    obs_z, change = scales.obs.apply(obs), scales.change.apply(following - obs)
+    inferred = jax.vmap(inverse.infer)(obs_z, change)
+    reached = jax.vmap(networks.anchor)(jnp.concatenate([obs_z, inferred], 1))[:, :-1]
+    direct = jax.vmap(networks.anchor)(jnp.concatenate([obs_z, action], 1))[:, :-1]
+    error = jnp.square(inferred - action).mean()
+    nll = None
+    if inverse.head == "gaussian":
+        inside = jnp.clip(action, -SATURATED, SATURATED)
+        nll = float(-jax.vmap(inverse.log_prob)(obs_z, change, inside).mean())
+    return {
+        "head": inverse.head,
+        "rmse": float(jnp.sqrt(error)),
+        "r2": float(1 - error / jnp.maximum(jnp.square(action - action.mean(0)).mean(), 1e-12)),
+        "nll": nll,
+        "cycle_rmse": float(jnp.sqrt(jnp.square(reached - change).mean())),
+        "recorded_action_rmse": float(jnp.sqrt(jnp.square(direct - change).mean())),
+    }
+
+
+def _ends(model: TrajectoryModel, segments: Segment, futures: Segment) -> dict[str, float]:
+    """Share of steps that end, recorded and generated, and the Brier score of the end on recorded steps."""
+    probability = jax.vmap(jax.vmap(model.end_probability))(segments.obs[:, :-1], segments.action, segments.obs[:, 1:])
+    valid = segments.valid
+    steps = futures.valid.shape[2]
+    return {
+        "real_rate": float(segments.terminal[:, :steps].sum() / valid[:, :steps].sum()),
+        "generated_rate": float(futures.terminal.sum() / futures.valid.sum()),
+        "brier": float(jnp.where(valid, jnp.square(probability - segments.terminal), 0).sum() / valid.sum()),
+    }

@@ -1,0 +1,126 @@
+"""The first of two phases of training: every network that looks at one step only, all in one program.
+
+They are the parts that the trajectory model is built on (anchor, inverse dynamics, ends) and the yardsticks that it is
+measured against (a plain one-step network and a Gaussian ensemble, trained on the same rows for the same updates). Their
+losses share no parameter, so one optimiser step on the sum trains each as if it were alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from dawm.data.dataset import Dataset
+from dawm.data.normalise import Standard
+from dawm.run.folder import RunFolder
+from dawm.run.loop import LoopConfig, fit
+from dawm.run.optim import OptimConfig, make_optimiser
+from dawm.types import Spec, Transition, tree_rows
+from dawm.worldmodel.ends import EndNetwork, EndsConfig, end_inputs, end_loss
+from dawm.worldmodel.inverse import InverseConfig, InverseDynamics
+from dawm.worldmodel.onestep import (
+    EnsembleConfig,
+    GaussianEnsemble,
+    Scales,
+    StepConfig,
+    StepNetwork,
+    ensemble_loss,
+    step_loss,
+)
+
+
+@dataclass(frozen=True)
+class NetworksConfig:
+    """The one-step networks and their training."""
+
+    anchor: StepConfig = field(default_factory=StepConfig)
+    inverse: InverseConfig = field(default_factory=InverseConfig)
+    ends: EndsConfig = field(default_factory=EndsConfig)
+    one_step: StepConfig = field(default_factory=lambda: StepConfig(linear_skip=False))  # yardstick
+    ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)  # yardstick
+    batch_size: int = 256
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=15_000))
+
+
+class Networks(eqx.Module):
+    """Everything that is trained in this phase."""
+
+    anchor: StepNetwork
+    inverse: InverseDynamics
+    ends: EndNetwork
+    one_step: StepNetwork
+    ensemble: GaussianEnsemble
+
+    def __init__(self, config: NetworksConfig, obs_dim: int, act_dim: int, can_end: bool, *, key: PRNGKeyArray):
+        keys = jr.split(key, 5)
+        self.anchor = StepNetwork(config.anchor, obs_dim, act_dim, key=keys[0])
+        self.inverse = InverseDynamics(config.inverse, obs_dim, act_dim, key=keys[1])
+        self.ends = EndNetwork(config.ends, obs_dim, act_dim, can_end, key=keys[2])
+        self.one_step = StepNetwork(config.one_step, obs_dim, act_dim, key=keys[3])
+        self.ensemble = GaussianEnsemble(config.ensemble, obs_dim, act_dim, key=keys[4])
+
+
+def fit_scales(data: Dataset, spec: Spec) -> Scales:
+    """Units of states, changes, rewards and actions, from the training episodes."""
+    return Scales(
+        obs=Standard.fit(data.obs),
+        change=Standard.fit(data.next_obs - data.obs),
+        reward=Standard.fit(data.reward[:, None]),
+        act_centre=jnp.asarray(spec.act_centre),
+        act_scale=jnp.asarray(spec.act_scale),
+    )
+
+
+def device_rows(data: Dataset) -> Transition:
+    """All transitions as device arrays, float32."""
+    move = lambda leaf: jnp.asarray(leaf, jnp.float32 if np.issubdtype(leaf.dtype, np.floating) else leaf.dtype)  # noqa: E731
+    return jax.tree.map(move, data.transitions())
+
+
+def train_networks(
+    data: Dataset, scales: Scales, config: NetworksConfig, *, seed: int, folder: RunFolder | None, monitor=None
+) -> Networks:
+    """Train all of them on the rows of `data`; resumes from `folder`."""
+    key = jr.fold_in(jr.key(seed), 1)
+    networks = Networks(config, data.obs.shape[1], data.action.shape[1], bool(data.terminal.any()), key=key)
+    optimiser = make_optimiser(config.optim, config.loop.steps)
+    state = (networks, optimiser.init(eqx.filter(networks, eqx.is_inexact_array)))
+    count = config.ensemble.members
+
+    def update(state, inputs, key):
+        networks, opt = state
+        rows, scales = inputs
+        index = jr.randint(key, (1 + count, config.batch_size), 0, len(rows.reward))
+        (_, metrics), grads = eqx.filter_value_and_grad(_loss, has_aux=True)(networks, scales, tree_rows(rows, index))
+        step, opt = optimiser.update(grads, opt, eqx.filter(networks, eqx.is_inexact_array))
+        return (eqx.apply_updates(networks, step), opt), metrics
+
+    state = fit(
+        update, state, (device_rows(data), scales), config.loop,
+        seed=seed, folder=folder, monitor=monitor and (lambda step, state: monitor(state[0])), label="one-step networks",
+    )  # fmt: skip
+    return state[0]
+
+
+def _loss(networks: Networks, scales: Scales, rows: Transition) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """Sum of the losses; the first batch of `rows` trains the single networks, the others one ensemble member each."""
+    x = jax.vmap(jax.vmap(scales.inputs))(rows.obs, rows.action)
+    y = jax.vmap(jax.vmap(scales.targets))(rows.obs, rows.reward, rows.next_obs)
+    one = tree_rows(rows, 0)
+    obs, change = scales.obs.apply(one.obs), scales.change.apply(one.next_obs - one.obs)
+    action, next_obs = scales.action(one.action), scales.obs.apply(one.next_obs)
+    losses = {
+        "anchor/loss": step_loss(networks.anchor, x[0], y[0]),
+        "one_step/loss": step_loss(networks.one_step, x[0], y[0]),
+        "ensemble/nll": ensemble_loss(networks.ensemble, x[1:], y[1:]),
+        "inverse/loss": jax.vmap(networks.inverse.loss)(obs, change, action).mean(),
+        "ends/loss": end_loss(networks.ends, jax.vmap(end_inputs)(obs, action, change, next_obs), one.terminal * 1.0),
+    }
+    return sum(losses.values()), losses  # type: ignore[return-value]

@@ -1,0 +1,108 @@
+"""A trained world model as its users hold it: batches of starts in, futures out, in raw units."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from dawm.errors import FileError
+from dawm.run import checkpoint
+from dawm.run.config import from_dict
+from dawm.run.folder import RunFolder
+from dawm.types import Segment, Spec, Start
+from dawm.worldmodel.trajectory import TrajectoryModel
+
+if TYPE_CHECKING:
+    from dawm.worldmodel.fit import WorldModelConfig
+
+BATCH = 1024  # starts per compiled call: large enough for full matrix products, small enough for the cache
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A world model, what it was trained on, and how well it did on the episodes that it never saw."""
+
+    model: TrajectoryModel
+    config: WorldModelConfig
+    spec: Spec
+    data: dict[str, Any]  # name, origin and fingerprint of the dataset
+    measured: dict[str, Any]  # content of holdout.json
+    folder: Path | None = None
+
+    def generate(self, starts: Start, key: jax.Array) -> Segment:
+        """One future for each of n starts (leading axis n); NumPy arrays in raw units.
+
+        The futures depend on the key and on the position of a start, not on how many starts there are.
+        """
+        count = len(starts.return_to_go)
+        parts = []
+        for first in range(0, count, BATCH):
+            chunk = jax.tree.map(lambda leaf, first=first: _padded(leaf[first : first + BATCH]), starts)
+            keys = jax.vmap(lambda i: jr.fold_in(key, i))(jnp.arange(first, first + BATCH))
+            out = jax.device_get(_generate(self.model, chunk, keys))
+            parts.append(jax.tree.map(lambda leaf, n=min(BATCH, count - first): leaf[:n], out))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over all arrays of the model."""
+        digest = hashlib.sha256()
+        for leaf in jax.tree.leaves(eqx.filter(self.model, eqx.is_array)):
+            digest.update(np.asarray(leaf).tobytes())
+        return digest.hexdigest()
+
+    def save(self, folder: str | Path) -> None:
+        """Write `model.ckpt`; the configuration is in the folder's run.toml."""
+        checkpoint.save(Path(folder) / "model.ckpt", self.model, {"data": self.data})
+
+    @staticmethod
+    def load(folder: str | Path) -> TrainedModel:
+        """The model of a finished run folder. Raises FileError where there is none, CheckpointError where it is damaged."""
+        from dawm.worldmodel.fit import WorldModelConfig, assemble
+        from dawm.worldmodel.networks import Networks, fit_scales
+
+        run = RunFolder.open(folder, "world_model")
+        path = run.path / "model.ckpt"
+        if not path.exists():
+            raise FileError(f"the world model in `{folder}` is not finished. Go on with: dawm resume {folder}")
+        stored = run.read_config()["config"]
+        config = from_dict(WorldModelConfig, stored["world_model"], "world_model.")
+        spec = Spec(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored["spec"].items()})
+
+        def blank():
+            rows = _BlankRows(spec)
+            networks = Networks(config.networks, spec.obs_dim, spec.act_dim, True, key=jr.key(0))
+            return assemble(config, spec, fit_scales(rows, spec), networks, None, key=jr.key(0))  # type: ignore[arg-type]
+
+        model = checkpoint.load(path, blank())
+        data = checkpoint.read_header(path)["data"]
+        return TrainedModel(model, config, spec, data, run.read_json("holdout.json") or {}, run.path)
+
+
+class _BlankRows:
+    """Two rows of zeros and ones: enough to build normalisers of the right shape before their values are loaded."""
+
+    def __init__(self, spec: Spec):
+        self.obs = np.zeros((2, spec.obs_dim), np.float32)
+        self.next_obs = np.ones((2, spec.obs_dim), np.float32)
+        self.reward = np.zeros(2, np.float32)
+
+
+@eqx.filter_jit
+def _generate(model: TrajectoryModel, starts: Start, keys: jax.Array) -> Segment:
+    return jax.vmap(model.generate)(starts, keys)
+
+
+def _padded(leaf: np.ndarray) -> np.ndarray:
+    """The array with its last row repeated up to BATCH rows, so that one program serves every size."""
+    leaf = np.asarray(leaf)
+    return leaf if len(leaf) == BATCH else np.concatenate([leaf, np.repeat(leaf[-1:], BATCH - len(leaf), 0)])
