@@ -1,12 +1,13 @@
 """Is each row a true (s, a, r, s')? Proofs where the arrays allow one, statistics where they do not.
 
-Proof: inside an episode the next observation of row t *is* the observation of row t + 1, bit for bit in an honest log. From
-this equality follow four faults: rows that do not follow each other (an end was not marked), next observations shifted by
-another number of rows, next observations taken from the following episode, and observations that never change.
+Proof: inside an episode the next observation of row t *is* the observation of row t + 1, bit for bit in an honest
+log. From this equality follow four faults: rows that do not follow each other (an end was not marked), next
+observations shifted by another number of rows, next observations taken from the following episode, and observations
+that never change.
 
-Statistics: whether the action of a row, and not that of its neighbour, explains the change of the observation. With the
-changes regressed on the observation, let gain(k) be the share of the remaining variance that a_{t+k} explains. In aligned
-data gain(0) leads; a_{t+1} may explain something as well, since the policy saw s_{t+1} when it chose it.
+Statistics: whether the action of a row, and not that of its neighbour, explains the change of the observation. With
+the changes regressed on the observation, let gain(k) be the share of the remaining variance that a_{t+k} explains. In
+aligned data gain(0) leads; a_{t+1} may explain something as well, since the policy saw s_{t+1} when it chose it.
 """
 
 from __future__ import annotations
@@ -29,27 +30,29 @@ class Finding(NamedTuple):
     message: str  # field, place and remedy
 
 
-def inside(data: Dataset) -> Int[np.ndarray, "m"]:
+def inside(data: Dataset) -> Int[np.ndarray, " m"]:
     """Rows that have a following row in their own episode."""
     mask = np.ones(len(data), bool)
     mask[data.episode_ends - 1] = False
     return np.flatnonzero(mask)
 
 
-def same(a: Float[np.ndarray, "m obs"], b: Float[np.ndarray, "m obs"], unit: np.ndarray) -> Bool[np.ndarray, "m"]:
+def same(a: Float[np.ndarray, "m obs"], b: Float[np.ndarray, "m obs"], unit: np.ndarray) -> Bool[np.ndarray, " m"]:
     """Rows that agree up to rounding: within 1e-5 relative and 1e-5 of each dimension's spread `unit`."""
     with np.errstate(invalid="ignore", over="ignore"):
-        return (np.abs(a - b) <= 1e-5 * (unit + np.abs(b))).all(axis=1) | ((a == b) | (np.isnan(a) & np.isnan(b))).all(axis=1)
+        return (np.abs(a - b) <= 1e-5 * (unit + np.abs(b))).all(axis=1) | ((a == b) | (np.isnan(a) & np.isnan(b))).all(
+            axis=1
+        )
 
 
-def spread(obs: Float[np.ndarray, "n obs"]) -> Float[np.ndarray, "obs"]:
+def spread(obs: Float[np.ndarray, "n obs"]) -> Float[np.ndarray, " obs"]:
     """Standard deviation of each dimension over its finite values; 0 where it is constant."""
     with np.errstate(invalid="ignore", over="ignore"):
         return np.std(np.where(np.isfinite(obs), obs, 0.0).astype(np.float64), axis=0)
 
 
 def measure(data: Dataset) -> dict[str, Any]:
-    """Facts of the proof: pairs of rows compared, share equal, equal up to rounding, largest gap in standard deviations."""
+    """Facts of the proof: pairs compared, share equal, share equal up to rounding, largest gap in deviations."""
     rows, unit = inside(data), spread(data.obs)
     if len(rows) == 0:
         return {"pairs": 0, "equal": None, "close": None, "max_gap": None}
@@ -83,7 +86,10 @@ def continuity(data: Dataset) -> list[Finding]:
         f" the first is row {first:,} (episode {int(data.episode_of[first])}). "
     )
     if len(broken) < 0.1 * len(rows):
-        text += "An end of an episode is probably not marked there: mark time limits and resets (`timeouts` or `truncated`)."
+        text += (
+            "An end of an episode is probably not marked there: mark time limits and resets (`timeouts` or "
+            "`truncated`)."
+        )
     else:
         text += "The rows are probably shuffled or thinned: keep them in time order, or mark every break as a cut."
     return [Finding("error", "continuity", text)]
@@ -119,12 +125,15 @@ def boundaries(data: Dataset) -> list[Finding]:
             " recording can fall on both sides of the split; leave it whole if the pieces belong together."
         )
         return [Finding("note", "joined_episodes", text)]
-    text = f"`next_obs` is the first observation of the *next* episode at {where}: it was shifted across the end of the episode."
+    text = (
+        f"`next_obs` is the first observation of the *next* episode at {where}: it was shifted across the end of the "
+        "episode."
+    )
     return [Finding("error", "next_obs_crosses_episodes", text + " Store the true one, or drop those rows where cut.")]
 
 
 def is_jump(data: Dataset, rows: np.ndarray, unit: np.ndarray) -> bool:
-    """Whether the observation changes in `rows` by more than it does in 99 % of steps inside episodes (median of rows)."""
+    """Whether the observation changes in `rows` (their median) by more than in 99 % of steps inside episodes."""
     normal = inside(data)
     if len(normal) < 20:
         return True
@@ -134,7 +143,7 @@ def is_jump(data: Dataset, rows: np.ndarray, unit: np.ndarray) -> bool:
 
 
 def drift(data: Dataset) -> list[Finding]:
-    """Episode k is not shifted by k rows, as it is when the T + 1 observations of each episode were paired with T actions."""
+    """Episode k is not shifted by k rows, as it is when T + 1 observations an episode were paired with T actions."""
     unit = spread(data.obs)
     scale = np.where(unit > 0, unit, 1.0)
     episodes = np.flatnonzero(data.lengths > np.arange(data.episodes) + 1)
@@ -148,7 +157,8 @@ def drift(data: Dataset) -> list[Finding]:
     if (size(rows) > limit).mean() < 0.8:
         return []
     text = (
-        "the observations jump after k rows in episode k: each episode's observations begin k rows too early. A reader has"
+        "the observations jump after k rows in episode k: each episode's observations begin k rows too early. A "
+        "reader has"
         " paired T + 1 observations with T actions for the file as a whole. Read it again, episode by episode."
     )
     return [Finding("error", "observation_drift", text)]
@@ -186,7 +196,9 @@ def design(columns: np.ndarray) -> np.ndarray:
     """Standardised columns and a constant one."""
     columns = columns.astype(np.float64)
     deviation = columns.std(axis=0)
-    return np.column_stack([np.ones(len(columns)), (columns - columns.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)])
+    return np.column_stack(
+        [np.ones(len(columns)), (columns - columns.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)]
+    )
 
 
 def actions(data: Dataset) -> list[Finding]:
@@ -198,7 +210,8 @@ def actions(data: Dataset) -> list[Finding]:
     if best == 0 or gains[best] < 0.1 or 1 - gains[best] > 0.5 * (1 - gains[0]):
         return []
     text = (
-        f"the change of the observation in a row is explained by the action {best:+d} row away ({100 * gains[best]:.0f} % of what"
+        f"the change of the observation in a row is explained by the action {best:+d} row away "
+        f"({100 * gains[best]:.0f} % of what"
         f" the observation leaves open) better than by its own ({100 * gains[0]:.0f} %): actions and observations are"
         " shifted against each other. Compare a few rows with the recorder."
     )

@@ -4,19 +4,23 @@ What is decided here, and always said in `info.notes`:
 
 - `terminal` means that the MDP ended, `cut` that the recording did. Rows where either is true end an episode, as do
   `episode_ends` and changes of `episode_ids`; the last row of the file ends the last episode.
-- A lone `done` column cannot tell the two apart. It is read as terminal. Where a truncation column stands beside it and
-  every truncated row is also done, `done` means "terminal or truncated", and only rows that are not truncated are terminal.
-- Without next observations they are built by shifting inside an episode, never across its end. The true next observation
-  of its last row was not recorded. Where the episode was cut, that row is dropped: nothing true can be said of it. Where it
-  is terminal, it is kept, because its reward and its end are what value learning needs and no learner bootstraps through it;
-  `next_obs` repeats the observation there, and `next_obs_unknown` finds such rows, so that a model need not learn from them.
-- With next observations but without a column of cuts, a row whose next observation is not the following row's observation
-  ends an episode too, provided that nine rows in ten do go on. This is what `d4rl.qlearning_dataset` leaves behind.
+- A lone `done` column cannot tell the two apart. It is read as terminal. Where a truncation column stands beside it
+  and every truncated row is also done, `done` means "terminal or truncated", and only rows that are not truncated are
+  terminal.
+- Without next observations they are built by shifting inside an episode, never across its end. The true next
+  observation of its last row was not recorded. Where the episode was cut, that row is dropped: nothing true can be
+  said of it. Where it is terminal, it is kept, because its reward and its end are what value learning needs and no
+  learner bootstraps through it; `next_obs` repeats the observation there, and `next_obs_unknown` finds such rows, so
+  that a model need not learn from them.
+- With next observations but without a column of cuts, a row whose next observation is not the following row's
+  observation ends an episode too, provided that nine rows in ten do go on. This is what `d4rl.qlearning_dataset`
+  leaves behind.
 """
 
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +62,7 @@ def named(name: str, path: Path, format: str) -> DatasetInfo:
 
 
 def read_columns(path: Path) -> dict[str, np.ndarray]:
-    """The top-level arrays of an npz or HDF5 file. Raises FileError if it is neither, or damaged, or needs unpickling."""
+    """The top-level arrays of an npz or HDF5 file. Raises FileError if it is neither, damaged, or needs unpickling."""
     try:
         if h5py.is_hdf5(path):
             with h5py.File(path) as file:
@@ -69,7 +73,7 @@ def read_columns(path: Path) -> dict[str, np.ndarray]:
             )
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         if "allow_pickle" in str(error):
             raise FileError(
                 f"`{path}` holds Python objects, which dawm never unpickles. Save plain number arrays."
@@ -80,7 +84,7 @@ def read_columns(path: Path) -> dict[str, np.ndarray]:
 
 
 def from_arrays(arrays: Mapping[str, Any], info: DatasetInfo | None = None, bounds: Any = None) -> Dataset:
-    """Dataset of flat columns; `bounds` is (low, high) of the actions where known. Raises DatasetError, naming the column."""
+    """Dataset of flat columns; `bounds` is (low, high) of the actions where known. Raises DatasetError."""
     info, notes = info or DatasetInfo(), []
     columns = canonical(arrays)
     obs, action = matrix("obs", columns["obs"]), matrix("action", columns["action"])
@@ -108,7 +112,8 @@ def from_arrays(arrays: Mapping[str, Any], info: DatasetInfo | None = None, boun
     before_end = np.cumsum(kept)[ends - 1]
     if not kept.any():
         raise DatasetError(
-            "no complete step is left: without `next_observations` the last step of each cut episode is dropped, and no "
+            "no complete step is left: without `next_observations` the last step of each cut episode is dropped, and "
+            "no "
             "episode has another. Mark where episodes end, or store next observations."
         )
     return Dataset(
@@ -135,7 +140,8 @@ def canonical(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
     for ours in ("obs", "action", "reward"):
         if ours not in columns:
             raise DatasetError(
-                f"there is no {ours} column: one of {', '.join(f'`{s}`' for s in SPELLINGS[ours])} is needed and the data "
+                f"there is no {ours} column: one of {', '.join(f'`{s}`' for s in SPELLINGS[ours])} is needed and the "
+                "data "
                 f"hold {', '.join(f'`{k}`' for k in sorted(arrays)) or 'nothing'}."
             )
     return columns
@@ -152,7 +158,7 @@ def numbers(name: str, array: Any, dtype: Any) -> np.ndarray:
 
 
 def matrix(name: str, array: Any) -> Float[np.ndarray, "n dims"]:
-    """Rows of float32 vectors; a flat column becomes one dimension. Raises DatasetError on images and discrete actions."""
+    """Rows of float32 vectors; a flat column becomes one dimension. Raises DatasetError on images, discrete actions."""
     array = np.asarray(array)
     if name == "action" and array.dtype.kind in "iub" and array.size:
         raise DatasetError(
@@ -162,7 +168,8 @@ def matrix(name: str, array: Any) -> Float[np.ndarray, "n dims"]:
         array = array[:, None]
     if array.ndim != 2 or array.shape[1] == 0:
         raise DatasetError(
-            f"`{name}` has shape {array.shape}; dawm reads (steps, dimensions). Images and grids must be encoded or flattened first."
+            f"`{name}` has shape {array.shape}; dawm reads (steps, dimensions). Images and grids must be encoded or "
+            "flattened first."
         )
     return numbers(name, array, np.float32)
 
@@ -178,7 +185,7 @@ def vector(name: str, array: Any, n: int, dtype: Any) -> np.ndarray:
     return numbers(name, flat, dtype)
 
 
-def flag(name: str, array: Any, n: int) -> Bool[np.ndarray, n]:
+def flag(name: str, array: Any, n: int) -> Bool[np.ndarray, " n"]:
     values = vector(name, array, n, np.float64)
     if not np.isin(values, (0.0, 1.0)).all():
         row = int(np.argmin(np.isin(values, (0.0, 1.0))))
@@ -194,7 +201,8 @@ def endings(columns: dict, n: int, notes: list[str]) -> tuple[np.ndarray, np.nda
         notes.append("there is no terminal column: no step is taken to end the MDP.")
     if "is_done" in columns and "cut" not in columns:
         notes.append(
-            "`done` stands alone and cannot tell the end of the MDP from a time limit: it was read as terminal. If it also "
+            "`done` stands alone and cannot tell the end of the MDP from a time limit: it was read as terminal. If "
+            "it also "
             "marks time limits, add a `truncated` column, or values will be too low there."
         )
     elif "is_done" in columns and cut.any() and terminal[cut].all():
@@ -203,7 +211,7 @@ def endings(columns: dict, n: int, notes: list[str]) -> tuple[np.ndarray, np.nda
     return terminal, cut & ~terminal
 
 
-def episode_ends(columns: dict, terminal: np.ndarray, cut: np.ndarray, notes: list[str]) -> Int[np.ndarray, e]:
+def episode_ends(columns: dict, terminal: np.ndarray, cut: np.ndarray, notes: list[str]) -> Int[np.ndarray, " e"]:
     """Exclusive ends: those given, or else changes of `episode_ids`, or else the rows flagged terminal or cut."""
     n = len(terminal)
     if "episode_ends" in columns:
@@ -226,8 +234,8 @@ def episode_ends(columns: dict, terminal: np.ndarray, cut: np.ndarray, notes: li
     return (np.flatnonzero(ended) + 1).astype(np.int64)
 
 
-def breaks(obs: np.ndarray, next_obs: np.ndarray, terminal: np.ndarray, notes: list[str]) -> Bool[np.ndarray, "n"]:
-    """Rows, not terminal, whose next observation is not the observation of the row after: unmarked ends, if they are few."""
+def breaks(obs: np.ndarray, next_obs: np.ndarray, terminal: np.ndarray, notes: list[str]) -> Bool[np.ndarray, " n"]:
+    """Rows, not terminal, whose next observation is not the observation of the row after: unmarked ends, if few."""
     cut = np.zeros(len(obs), bool)
     if len(obs) < 2 or next_obs.shape != obs.shape:
         return cut
@@ -239,13 +247,14 @@ def breaks(obs: np.ndarray, next_obs: np.ndarray, terminal: np.ndarray, notes: l
         return np.zeros(len(obs), bool)  # rows are shuffled or the column is wrong: for the doctor to say
     if cut.any():
         notes.append(
-            f"{int(cut.sum()):,} ends of episodes are not marked and were found where the next observation of a row is not the"
+            f"{int(cut.sum()):,} ends of episodes are not marked and were found where the next observation of a row "
+            "is not the"
             " observation of the row after."
         )
     return cut
 
 
-def provenance(column: Any, n: int, ends: np.ndarray) -> tuple[Int[np.ndarray, n], tuple[str, ...]]:
+def provenance(column: Any, n: int, ends: np.ndarray) -> tuple[Int[np.ndarray, " n"], tuple[str, ...]]:
     """Labels per row and their names, from integers or texts per row or per episode; -1 everywhere without a column."""
     if column is None:
         return np.full(n, -1, np.int32), ()
@@ -267,7 +276,7 @@ def provenance(column: Any, n: int, ends: np.ndarray) -> tuple[Int[np.ndarray, n
 
 def shifted(
     obs: np.ndarray, terminal: np.ndarray, ends: np.ndarray, notes: list[str]
-) -> tuple[Float[np.ndarray, "n obs"], Bool[np.ndarray, n]]:
+) -> tuple[Float[np.ndarray, "n obs"], Bool[np.ndarray, " n"]]:
     """Next observations by shifting inside episodes, and the rows that may stay (see the module's text)."""
     last = ends - 1
     next_obs = np.concatenate([obs[1:], obs[-1:]])
@@ -276,24 +285,26 @@ def shifted(
     kept[last] = terminal[last]
     if not kept.all():
         notes.append(
-            f"no next observations are stored: they were built by shifting inside episodes, and the last step of {int((~kept).sum()):,}"
+            "no next observations are stored: they were built by shifting inside episodes, and the last step of "
+            f"{int((~kept).sum()):,}"
             " cut episodes was dropped because its next observation is not recorded."
         )
     if terminal[last].any():
         notes.append(
-            f"the next observation of {int(terminal[last].sum()):,} terminal steps is not recorded; the observation is repeated there. "
+            f"the next observation of {int(terminal[last].sum()):,} terminal steps is not recorded; the observation "
+            "is repeated there. "
             "Values are not affected, models should leave these steps out."
         )
     return next_obs, kept
 
 
-def next_obs_unknown(data: Dataset) -> Bool[np.ndarray, n]:
+def next_obs_unknown(data: Dataset) -> Bool[np.ndarray, " n"]:
     """Terminal rows whose next observation was not recorded: `next_obs` repeats the observation, bit for bit."""
     return data.terminal & (data.next_obs == data.obs).all(axis=1)
 
 
 def action_bounds(action: np.ndarray, low: Any, high: Any, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The given bounds where both are finite; else [-1, 1] if all actions lie there; else the range of the data, noted."""
+    """The given bounds where both are finite; else [-1, 1] if all actions lie there; else the range of the data."""
     dims = action.shape[1]
     if low is not None and high is not None:
         low, high = (np.broadcast_to(np.asarray(x, np.float32).reshape(-1), (dims,)).copy() for x in (low, high))

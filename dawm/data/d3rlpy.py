@@ -1,7 +1,8 @@
 """d3rlpy's HDF5 files: flat rows (v1), or the arrays of each episode (v2, `ReplayBuffer.dump`).
 
-Neither stores next observations: row t + 1 follows row t inside an episode, and the last row of a cut episode is dropped
-(see `data/arrays.py`). `episode_terminals` ends an episode; only `terminals` ends the MDP. Discrete actions are refused.
+Neither stores next observations: row t + 1 follows row t inside an episode, and the last row of a cut episode is
+dropped (see `data/arrays.py`). `episode_terminals` ends an episode; only `terminals` ends the MDP. Discrete actions
+are refused.
 """
 
 from __future__ import annotations

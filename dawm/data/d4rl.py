@@ -1,16 +1,17 @@
-"""D4RL HDF5 files (Fu et al. 2020): flat `observations, actions, rewards, terminals`, later also `timeouts, next_observations`.
+"""D4RL HDF5 files (Fu et al. 2020): flat columns; newer files also hold `timeouts` and `next_observations`.
 
 Stored next observations are kept as they are, on every row, also at terminals and time-outs: shifting, as D4RL's own
 `qlearning_dataset` once did, puts the first state of the next episode there. Files without them are treated as
-`data/arrays.py` says. The oldest files have no `timeouts`: a cut episode then cannot be told from the next one by a flag,
-so the steps are also cut where stored next observations do not go on in the next row or, without those, at the time limit
-of the benchmark that the file is named after; the notes say so. `infos/*` is ignored.
+`data/arrays.py` says. The oldest files have no `timeouts`: a cut episode then cannot be told from the next one by a
+flag, so the steps are also cut where stored next observations do not go on in the next row or, without those, at the
+time limit of the benchmark that the file is named after; the notes say so. `infos/*` is ignored.
 
 A group `metadata` (ours, not D4RL's) may name the environment, reference returns and each episode's behaviour policy.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -47,17 +48,19 @@ def cut_at(limit: int, columns: dict[str, np.ndarray]) -> tuple[np.ndarray, tupl
     )
     starts = np.concatenate([[0], np.flatnonzero(terminal) + 1, [len(terminal)]])
     timeouts = np.zeros(len(terminal), bool)
-    for start, end in zip(starts[:-1], starts[1:], strict=True):
+    for start, end in itertools.pairwise(starts):
         timeouts[start + limit - 1 : end : limit] = True
     timeouts &= ~terminal
     return timeouts, (
-        f"this old file stores no time-outs: {int(timeouts.sum()):,} were placed after every {limit:,} steps without an end, the "
-        "benchmark's time limit. Episodes that the recorder cut earlier stay joined; look at the doctor's check of continuity.",
+        f"this old file stores no time-outs: {int(timeouts.sum()):,} were placed after every {limit:,} steps without "
+        "an end, the "
+        "benchmark's time limit. Episodes that the recorder cut earlier stay joined; look at the doctor's check of "
+        "continuity.",
     )
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """The scalars and small arrays of the group `metadata` and the attributes of the file; empty where there are none."""
+    """Scalars and small arrays of the group `metadata` and the attributes of the file; empty where there are none."""
     try:
         with h5py.File(path) as file:
             entries = {key: file.attrs[key] for key in file.attrs}

@@ -71,7 +71,9 @@ def examine(data: Dataset) -> Diagnosis:
     return Diagnosis(data.info.name, found, facts)
 
 
-def diagnose(source: str | Path | Mapping[str, Any] | Dataset, *, env: str | None = None, format: str | None = None) -> Diagnosis:
+def diagnose(
+    source: str | Path | Mapping[str, Any] | Dataset, *, env: str | None = None, format: str | None = None
+) -> Diagnosis:
     """`load` and `examine`; a source that cannot be turned into a Dataset becomes the one finding `readable`.
 
     A missing file still raises FileError: there is nothing to examine.
@@ -83,14 +85,16 @@ def diagnose(source: str | Path | Mapping[str, Any] | Dataset, *, env: str | Non
     try:
         return examine(load(source, env=env, format=format, check=False))
     except (DatasetError, FileError) as error:
-        return Diagnosis(str(source) if isinstance(source, str | Path) else "arrays", [Finding("error", "readable", str(error))])
+        return Diagnosis(
+            str(source) if isinstance(source, str | Path) else "arrays", [Finding("error", "readable", str(error))]
+        )
 
 
-# -- facts --------------------------------------------------------------------------------------------------------------
+# -- facts ------------------------------------------------------------------------------------------------------------
 
 
 def gather(data: Dataset) -> dict[str, Any]:
-    """Statistics of the data, as JSON: alignment, ends, lengths, returns and their percentiles, actions, rewards, score."""
+    """Statistics of the data, as JSON: alignment, ends, lengths, returns with percentiles, actions, rewards, score."""
     known, gains = data.info.references, alignment.action_gains(data)
     finite = bool(np.isfinite(data.returns).all())
     width = data.act_high - data.act_low
@@ -102,7 +106,8 @@ def gather(data: Dataset) -> dict[str, Any]:
         "episodes": data.episodes,
         "obs_dim": data.obs.shape[1],
         "act_dim": data.action.shape[1],
-        "alignment": alignment.measure(data) | {"action_gain": {str(k): v for k, v in gains.items()} if gains else None},
+        "alignment": alignment.measure(data)
+        | {"action_gain": {str(k): v for k, v in gains.items()} if gains else None},
         "terminal_steps": int(data.terminal.sum()),
         "cut_episodes": int(data.cut.sum()),
         "lengths": {"min": int(data.lengths.min()), "mean": float(data.lengths.mean()), "max": int(data.lengths.max())},
@@ -153,8 +158,10 @@ def histogram(values: np.ndarray, bins: int = BINS) -> dict[str, list]:
     return {"edges": [float(e) for e in edges], "counts": [int(c) for c in counts]}
 
 
-def describe(data: Dataset, split_seed: int = 0, holdout: float = 0.1, diagnosis: Diagnosis | None = None) -> dict[str, Any]:
-    """What `data.json` of a run folder says about the dataset: statistics, histograms, the doctor's verdict and the split."""
+def describe(
+    data: Dataset, split_seed: int = 0, holdout: float = 0.1, diagnosis: Diagnosis | None = None
+) -> dict[str, Any]:
+    """What `data.json` of a run folder says of the dataset: statistics, histograms, the doctor's verdict, the split."""
     diagnosis = diagnosis or examine(data)
     facts, split = diagnosis.facts, None
     if data.episodes > 1:
@@ -188,15 +195,21 @@ def fact_lines(facts: dict[str, Any]) -> list[str]:
     proof, length, value, action = facts["alignment"], facts["lengths"], facts["returns"], facts["action"]
     lines = [
         f"  read as   {facts['origin']}",
-        f"  size      {facts['steps']:,} steps, {facts['episodes']:,} episodes of {length['min']:,} to {length['max']:,} steps"
+        f"  size      {facts['steps']:,} steps, {facts['episodes']:,} episodes of {length['min']:,} to "
+        f"{length['max']:,} steps"
         f" (mean {length['mean']:.0f}), {facts['obs_dim']} observation and {facts['act_dim']} action dimensions",
         f"  ends      {facts['terminal_steps']:,} terminal steps, {facts['cut_episodes']:,} episodes cut",
     ]
     if proof["pairs"]:
-        text = f"  alignment next_obs[t] = obs[t+1] in {100 * proof['equal']:.4g} % of {proof['pairs']:,} pairs inside episodes"
+        text = (
+            f"  alignment next_obs[t] = obs[t+1] in {100 * proof['equal']:.4g} % of {proof['pairs']:,} pairs inside "
+            "episodes"
+        )
         lines.append(text + f", largest gap {proof['max_gap']:.2g} standard deviations")
     if gains := proof["action_gain"]:
-        text = ", ".join(f"a[t{int(k):+d}] {100 * v:.0f} %" if int(k) else f"a[t] {100 * v:.0f} %" for k, v in gains.items())
+        text = ", ".join(
+            f"a[t{int(k):+d}] {100 * v:.0f} %" if int(k) else f"a[t] {100 * v:.0f} %" for k, v in gains.items()
+        )
         lines.append(f"            change of the observation explained by {text}")
     if value:
         spots = value["percentiles"]

@@ -1,8 +1,9 @@
 """Minari datasets (Farama), both ways. Reading needs h5py only; writing uses Minari's own API (extra `minari`).
 
-A Minari episode holds T + 1 observations and T actions: step t goes from observation t to observation t + 1, always inside
-its own episode. Pairing the concatenated observations of all episodes with the actions, as one well-known reader does, shifts episode
-k by k steps; here each episode is paired on its own. Dict observations are flattened in sorted key order, and a note says so.
+A Minari episode holds T + 1 observations and T actions: step t goes from observation t to observation t + 1, always
+inside its own episode. Pairing the concatenated observations of all episodes with the actions, as one well-known
+reader does, shifts episode k by k steps; here each episode is paired on its own. Dict observations are flattened in
+sorted key order, and a note says so.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ def load(path: Path) -> Dataset:
         folder = path / "data"
         parts, notes = read_with_minari(folder)
     else:
-        raise FileError(f"`{path}` holds no `data/main_data.hdf5` and no `data/metadata.json`: it is no Minari dataset.")
+        raise FileError(
+            f"`{path}` holds no `data/main_data.hdf5` and no `data/metadata.json`: it is no Minari dataset."
+        )
     metadata = read_metadata(folder)
     info = describe(folder, metadata)
     if not parts:
@@ -115,9 +118,9 @@ def read_episodes(file: Path) -> tuple[list[dict[str, np.ndarray]], list[str]]:
     notes: dict[str, None] = {}
     try:
         with h5py.File(file) as h5:
-            keys = sorted((key for key in h5 if re.fullmatch(r"episode_\d+", key)), key=lambda key: int(key[8:]))
+            keys = sorted((str(key) for key in h5 if str(key).startswith("episode_")), key=lambda key: int(key[8:]))
             return [read_episode(key, h5[key], notes) for key in keys], list(notes)
-    except (OSError, KeyError, RuntimeError, AttributeError, TypeError) as error:
+    except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
         raise FileError(
             f"`{file}` cannot be read ({error}): damaged or cut short. Download the dataset again."
         ) from error
@@ -128,14 +131,20 @@ def read_with_minari(folder: Path) -> tuple[list[dict[str, np.ndarray]], list[st
     try:
         from minari import MinariDataset
     except ImportError as error:
-        raise MissingExtraError("minari", "minari", f"Reading `{folder}`, which is not in Minari's HDF5 storage,") from error
+        raise MissingExtraError(
+            "minari", "minari", f"Reading `{folder}`, which is not in Minari's HDF5 storage,"
+        ) from error
     notes: dict[str, None] = {}
     try:
         episodes = list(MinariDataset(folder).iterate_episodes())
     except (ImportError, OSError, ValueError) as error:
-        raise FileError(f"`{folder}` cannot be read by Minari ({error}). Convert it to HDF5 with Minari first.") from error
+        raise FileError(
+            f"`{folder}` cannot be read by Minari ({error}). Convert it to HDF5 with Minari first."
+        ) from error
     names = ("observations", "actions", "rewards", "terminations", "truncations")
-    return [read_episode(f"episode_{e.id}", {name: getattr(e, name) for name in names}, notes) for e in episodes], list(notes)
+    return [read_episode(f"episode_{e.id}", {name: getattr(e, name) for name in names}, notes) for e in episodes], list(
+        notes
+    )
 
 
 def read_episode(key: str, group: Any, notes: dict[str, None]) -> dict[str, np.ndarray]:
@@ -173,19 +182,21 @@ def vectors(item: Any, notes: dict[str, None]) -> np.ndarray:
     return np.concatenate([vectors(item[key], notes) for key in keys], axis=1)
 
 
-# -- writing ------------------------------------------------------------------------------------------------------------
+# -- writing ----------------------------------------------------------------------------------------------------------
 
 
 def save(data: Dataset, dataset_id: str, root: str | Path | None = None) -> str:
     """Write `data` as the Minari dataset `<root>/<dataset_id>`, complete or not at all; returns its folder.
 
-    Each episode gets T + 1 observations; `terminations` are the terminal steps and `truncations` the last steps of cut
-    episodes; provenance labels go to `infos/source`, lineage to the metadata under `dawm`. `minari.load_dataset(dataset_id)`
-    opens it if MINARI_DATASETS_PATH is `root`. Raises ConfigError on a malformed id, FileError if it exists already,
-    DatasetError if the next observations inside episodes are not the following observations.
+    Each episode gets T + 1 observations; `terminations` are the terminal steps and `truncations` the last steps of
+    cut episodes; provenance labels go to `infos/source`, lineage to the metadata under `dawm`. With
+    MINARI_DATASETS_PATH set to `root`, `minari.load_dataset(dataset_id)` opens it. Raises ConfigError on a malformed
+    id, FileError if it exists already, DatasetError if next observations are not the following observations.
     """
     if not is_id(dataset_id):
-        raise ConfigError(f"`{dataset_id}` is no Minari id: write namespace/name-v0, such as `hopper/dawm-synthetic-v0`.")
+        raise ConfigError(
+            f"`{dataset_id}` is no Minari id: write namespace/name-v0, such as `hopper/dawm-synthetic-v0`."
+        )
     if not follows(data):
         raise DatasetError(
             "inside some episode `next_obs` is not the following observation, which Minari's layout cannot hold. "
@@ -194,7 +205,9 @@ def save(data: Dataset, dataset_id: str, root: str | Path | None = None) -> str:
     home = root_folder(root)
     target = home / dataset_id
     if target.exists():
-        raise FileError(f"the Minari dataset `{target}` exists already. Choose another version number, or delete it first.")
+        raise FileError(
+            f"the Minari dataset `{target}` exists already. Choose another version number, or delete it first."
+        )
     try:
         home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".part-", dir=home) as part:

@@ -54,19 +54,22 @@ def write(file: h5py.File, name: str, array: np.ndarray) -> None:
 
 
 def follows(data: Dataset) -> bool:
-    """Whether each next observation inside an episode is the following observation, bit for bit (NaN and -0.0 included)."""
+    """Whether each next observation inside an episode is the following observation, bit for bit (NaN, -0.0 too)."""
     inside = np.ones(len(data), bool)
     inside[data.episode_ends - 1] = False
     rows = np.flatnonzero(inside)
-    bits = [np.ascontiguousarray(x, np.float32).view(np.uint32) for x in (data.next_obs[rows], data.obs[rows + 1])]
-    return bool(np.array_equal(*bits))
+    ahead, behind = (
+        np.ascontiguousarray(x, np.float32).view(np.uint32) for x in (data.next_obs[rows], data.obs[rows + 1])
+    )
+    return bool(np.array_equal(ahead, behind))
 
 
 def load(path: str | Path) -> Dataset:
     """Read what `save` wrote. Raises FileError if the file is damaged, of another layout, or not what was saved."""
     path = Path(path)
     try:
-        with h5py.File(path) as file:
+        with h5py.File(path) as opened:
+            file: Any = opened
             if file.attrs.get("format") != FORMAT:
                 raise FileError(
                     f"`{path}` is not of the layout `{FORMAT}`: it was not written by this version of dawm."
@@ -100,4 +103,5 @@ def info_from_dict(entries: dict[str, Any]) -> DatasetInfo:
     """The inverse of `info_to_dict`."""
     known = entries.get("references")
     lists = {key: tuple(entries.get(key, ())) for key in ("sources", "notes")}
-    return DatasetInfo(**entries | lists | {"references": References(**known) if known else None})
+    rest: dict[str, Any] = {**entries, **lists, "references": References(**known) if known else None}
+    return DatasetInfo(**rest)

@@ -1,13 +1,15 @@
-"""OGBench npz files (Park et al. 2025). There `terminals` ends a *trajectory* and never the MDP; `masks` is the Bellman mask.
+"""OGBench npz files (Park et al. 2025). There `terminals` ends a *trajectory* and never the MDP; `masks` is the Bellman
+mask.
 
-- As published: `observations, actions, terminals`. The row with `terminals` = 1 holds the final state of a trajectory; its
-  action leads nowhere. Next observations are the following rows, and the final rows are dropped.
+- As published: `observations, actions, terminals`. The row with `terminals` = 1 holds the final state of a
+  trajectory; its action leads nowhere. Next observations are the following rows, and the final rows are dropped.
 - Regular: `next_observations` are stored, `terminals` marks the last transition of a trajectory.
 - Compact: `valids` is 0 on the final-state row, and `terminals` marks both that row and the one before it.
 
-A step is terminal here where `masks` is 0 (the task was completed); without `masks` nothing is terminal. The published files are for
-goal-conditioned learning and hold no rewards: rewards become zero, and a note says that they must be relabelled for one task
-before a policy is trained on them (world models and behaviour cloning do not need them).
+A step is terminal here where `masks` is 0 (the task was completed); without `masks` nothing is terminal. The
+published files are for goal-conditioned learning and hold no rewards: rewards become zero, and a note says that they
+must be relabelled for one task before a policy is trained on them (world models and behaviour cloning do not need
+them).
 """
 
 from __future__ import annotations
@@ -68,7 +70,8 @@ def transitions(columns: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], 
             kept[-1] = False
         next_obs = np.concatenate([obs[1:], obs[-1:]])
         notes.append(
-            f"{int((~kept).sum()):,} rows that hold only the final state of a trajectory became its last next observation."
+            f"{int((~kept).sum()):,} rows that hold only the final state of a trajectory became its last next "
+            "observation."
         )
     ends = np.cumsum(kept)[last & kept]
     if kept.any() and (len(ends) == 0 or ends[-1] != kept.sum()):
@@ -82,7 +85,8 @@ def transitions(columns: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], 
     if rewards is None:
         rewards = np.zeros(n, np.float32)
         notes.append(
-            "there are no rewards (goal-conditioned file): they are zero. Relabel them for one task before training a policy."
+            "there are no rewards (goal-conditioned file): they are zero. Relabel them for one task before training "
+            "a policy."
         )
     flat = {
         "observations": obs,

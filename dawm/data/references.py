@@ -1,8 +1,9 @@
 """Reference returns: what a score of 0 (random) and of 100 (expert) mean, per task, and who says so.
 
-A normalised score is 100 (R - low) / (high - low) for the undiscounted return R of an episode. The constants below are
-those of D4RL (Fu et al. 2020, `infos.py`: all qualities and versions of a task share them) and of NeoRL-2 (arXiv 2503.19267).
-A score is comparable only if the simulator is the same too; where it is not, the text of the source says it.
+A normalised score is 100 (R - low) / (high - low) for the undiscounted return R of an episode. The constants below
+are those of D4RL (Fu et al. 2020, `infos.py`: all qualities and versions of a task share them) and of NeoRL-2 (arXiv
+2503.19267). A score is comparable only if the simulator is the same too; where it is not, the text of the source says
+it.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ NEORL2 = {
     "SafetyHalfCheetah": (-283.0, 2507.0, 1000),
 }
 
-QUALITIES = r"random|medium|expert|medium-replay|medium-expert|full-replay|human|human-longhorizon|cloned|complete|partial|mixed"
+QUALITIES = (
+    "random|medium|expert|medium-replay|medium-expert|full-replay|human|human-longhorizon|cloned|complete|partial|mixed"
+)
 D4RL_NAME = re.compile(
     rf"(?:(?:{'|'.join(D4RL)})-(?:{QUALITIES})|maze2d-[a-z]+(?:-[a-z]+)?|antmaze-[a-z]+(?:-diverse|-play)?)-v[0-9]"
 )
@@ -80,8 +83,8 @@ def time_limit(name: str) -> int | None:
 def environment(name: str) -> str | None:
     """The Gymnasium environment in which policies for a D4RL locomotion dataset can be evaluated.
 
-    v4 keeps the observation, the reward and the model files of the v2 environments that D4RL recorded, with newer MuJoCo
-    bindings. D4RL's ant has 111 observation dimensions, which no registered environment gives; it has none.
+    v4 keeps the observation, the reward and the model files of the v2 environments that D4RL recorded, with newer
+    MuJoCo bindings. D4RL's ant has 111 observation dimensions, which no registered environment gives; it has none.
     """
     return {"halfcheetah": "HalfCheetah-v4", "hopper": "Hopper-v4", "walker2d": "Walker2d-v4"}.get(
         d4rl_task(name) or ""
@@ -89,7 +92,7 @@ def environment(name: str) -> str | None:
 
 
 def find(name: str, env: str | None = None) -> References | None:
-    """References for a dataset name or, failing that, for a Gymnasium environment id; None where nobody published any."""
+    """References for a dataset name or, failing that, a Gymnasium environment id; None where nobody published any."""
     if (task := neorl2_task(name)) is not None:
         low, high, _ = NEORL2[task]
         return References(low, high, f"NeoRL-2 {task} (arXiv 2503.19267)")

@@ -1,8 +1,8 @@
 """`load`: the one place that knows every format and every kind of name. Nothing is downloaded.
 
-A source is a path, a name (D4RL `hopper-medium-v2`, Minari `mujoco/hopper/medium-v0`, OGBench `cube-single-play-v0`), a
-dict of arrays or a Dataset. Files are recognised by what they hold, not by how they are called. Several logs joined with
-`+` are read one after the other and keep their provenance: `hopper-medium-v2+hopper-expert-v2`.
+A source is a path, a name (D4RL `hopper-medium-v2`, Minari `mujoco/hopper/medium-v0`, OGBench `cube-single-play-v0`),
+a dict of arrays or a Dataset. Files are recognised by what they hold, not by how they are called. Several logs joined
+with `+` are read one after the other and keep their provenance: `hopper-medium-v2+hopper-expert-v2`.
 """
 
 from __future__ import annotations
@@ -133,13 +133,14 @@ def sniff(path: Path) -> str:
         if row.recognise(contents):
             return name
     raise FileError(
-        f"`{path}` holds no dataset that dawm knows ({contents.kind} with {', '.join(sorted(contents.keys)[:8]) or 'nothing in it'}). "
+        f"`{path}` holds no dataset that dawm knows ({contents.kind} with "
+        f"{', '.join(sorted(contents.keys)[:8]) or 'nothing in it'}). "
         f"Readable: {'; '.join(row.remark for row in SOURCES.values())}."
     )
 
 
 def look(path: Path) -> Contents:
-    """Kind and top-level names of a file or folder. Raises FileError if it cannot be opened or is neither HDF5 nor npz."""
+    """Kind and top-level names of a file or folder. Raises FileError if it cannot be opened or is neither of both."""
     if path.is_dir():
         return Contents(path, "folder", frozenset(item.name for item in path.iterdir()), "")
     try:
@@ -219,11 +220,20 @@ def ogbench_files(name: str) -> list[Path]:
 def not_found(text: str, name: str, looked: list[Path]) -> str:
     """What to say where nothing was found: where the search went and how people get such a file."""
     if references.is_d4rl_name(name):
-        how = "D4RL files are published as HDF5 on the benchmark's site; put the file in ~/.d4rl/datasets or in a folder named by DAWM_DATA."
+        how = (
+            "D4RL files are published as HDF5 on the benchmark's site; put the file in ~/.d4rl/datasets or in a "
+            "folder named by DAWM_DATA."
+        )
     elif ogbench.is_name(name):
-        how = f"Get it with `pip install ogbench` and `ogbench.download_datasets(['{name}'])`, or set DAWM_DATA to the folder that holds it."
+        how = (
+            f"Get it with `pip install ogbench` and `ogbench.download_datasets(['{name}'])`, or set DAWM_DATA to the "
+            "folder that holds it."
+        )
     elif minari.is_id(name) and "/" in name:
-        how = f"Get it with `pip install 'minari[hf]'` and `minari download {name}`, or set MINARI_DATASETS_PATH to the folder that holds it."
+        how = (
+            f"Get it with `pip install 'minari[hf]'` and `minari download {name}`, or set MINARI_DATASETS_PATH to "
+            "the folder that holds it."
+        )
     else:
         how = "Give the path of a file, or `demo` for the bundled dataset."
     folders = list(dict.fromkeys(str(path.parent) for path in looked))
