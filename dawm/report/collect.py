@@ -33,8 +33,14 @@ SHAPES = {
     },
     "holdout.json": {
         "object": ("models", "models.*", "inverse", "ends", "parameters"),
-        "number": ("horizon", "windows", "first_step_ratio", "inverse.*", "ends.*", "samples_per_start"),
-        "numbers": tuple(f"models.*.{key}" for key in ("rmse", "mean_rmse", "crps", "reward_rmse", "spread")),
+        "number": (
+            *("horizon", "windows", "first_step_ratio", "first_step_mean_ratio", "samples_per_start"),
+            *("inverse.rmse", "inverse.r2", "inverse.nll", "inverse.cycle_rmse", "ends.*", "consistency.recorded"),
+        ),
+        "numbers": (
+            *(f"models.*.{key}" for key in ("rmse", "mean_rmse", "crps", "reward_rmse", "spread")),
+            "consistency.generated",
+        ),
     },
     "generation.json": {
         "object": ("source", "settings"),
@@ -131,7 +137,9 @@ class RunRecord:
     def references(self) -> dict[str, Any] | None:
         """Returns that count as 0 and 100: those of the scores, or else those of the data."""
         found = [s.get("scores", "references") for s in self.policies] + [dig(self.data, "references")]
-        return next((r for r in found if r and None not in (r.get("low"), r.get("high"))), None)
+        return next(
+            (r for r in found if r and None not in (r.get("low"), r.get("high")) and r["low"] != r["high"]), None
+        )
 
 
 def collect(run_dir: str | Path) -> RunRecord:
@@ -233,7 +241,9 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         for dotted in fields:
             for where, found in _at(value, dotted.split(".")):
                 if found is not None and not _FITS[shape](found):
-                    raise FileError(f"`{path}` is damaged: `{where}` must be {_NAMES[shape]}, got {_short(found)}. {remedy}.")
+                    raise FileError(
+                        f"`{path}` is damaged: `{where}` must be {_NAMES[shape]}, got {_short(found)}. {remedy}."
+                    )
     return value
 
 
@@ -292,7 +302,9 @@ def _read_metrics(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             if number == len(lines):
                 break
-            raise FileError(f"`{path}` is damaged in line {number} of {len(lines)}. Try: dawm resume {path.parent}") from None
+            raise FileError(
+                f"`{path}` is damaged in line {number} of {len(lines)}. Try: dawm resume {path.parent}"
+            ) from None
         if not isinstance(row, dict) or not isinstance(row.get("step"), (int, float)):
             raise FileError(f"`{path}` is damaged: line {number} is no row of metrics with a `step`.")
         rows.append(row)

@@ -70,6 +70,12 @@ def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [round(i * step, 12) for i in range(first, math.ceil(high / step) + 1)]
 
 
+def whole_ticks(low: float, high: float) -> list[float]:
+    """Whole numbers from the first one up, at most a dozen."""
+    first, last = math.ceil(low), math.floor(high)
+    return [float(t) for t in range(first, last + 1, max(1, math.ceil((last - first + 1) / 12)))]
+
+
 def span(values: Sequence[float], *, zero: bool = False, margin: float = 0.05) -> tuple[float, float] | None:
     """The range of the finite values, a little widened; None where there is none."""
     found = [v for v in values if math.isfinite(v)]
@@ -123,7 +129,7 @@ def line_chart(
     zero: bool = False,
     whole_x: bool = False,
 ) -> Markup | None:
-    """Lines with their names at their ends. The y axis is logarithmic where the values span a factor of more than 15."""
+    """Lines with their names at their ends. The y axis is logarithmic where values differ by a factor above 15."""
     points = [[p for p in s.points() if all(map(math.isfinite, p))] for s in series]
     values = [y for p in points for _, y in p]
     x_range, y_range = span([x for p in points for x, _ in p], margin=0.0), span(values, zero=zero)
@@ -132,7 +138,7 @@ def line_chart(
     log = min(values) > 0 and max(values) / min(values) > 15
     if log:
         y_range = (min(values) / 1.15, max(values) * 1.15)
-    right = 12 + max((6.3 * len(s.label) for s in series), default=0)
+    right = 14 + max((7.1 * len(s.label) for s in series), default=0)
     x_axis = Axis(*x_range, 46, width - max(right, 16))
     y_axis = Axis(*y_range, height - 40, 26 if y_label else 12, log)
     body = _frame(x_axis, y_axis, x_label, y_label + (" (log scale)" if log and y_label else ""), whole_x)
@@ -143,12 +149,13 @@ def line_chart(
 
 def _frame(x_axis: Axis, y_axis: Axis, x_label: str, y_label: str, whole_x: bool) -> Markup:
     body = Markup()
-    for tick in y_axis.ticks(4):
+    ticks = y_axis.ticks(4)
+    for tick, words in zip(ticks, numerals.axis(ticks), strict=True):
         y = y_axis(tick)
-        body += line(x_axis.start, y, x_axis.end, y, "grid") + text(x_axis.start - 7, y + 4, numerals.short(tick), "tick", "end")
-    for tick in x_axis.ticks(5):
-        if not whole_x or tick == round(tick):
-            body += text(x_axis(tick), y_axis.start + 17, numerals.short(tick), "tick", "middle")
+        body += line(x_axis.start, y, x_axis.end, y, "grid") + text(x_axis.start - 7, y + 4, words, "tick", "end")
+    ticks = whole_ticks(x_axis.low, x_axis.high) if whole_x else x_axis.ticks(5)
+    for tick, words in zip(ticks, numerals.axis(ticks), strict=True):
+        body += text(x_axis(tick), y_axis.start + 17, words, "tick", "middle")
     body += line(x_axis.start, y_axis.start, x_axis.end, y_axis.start, "base")
     body += text((x_axis.start + x_axis.end) / 2, y_axis.start + 34, x_label, "label", "middle")
     return body + (text(0, 12, y_label, "label") if y_label else Markup())
@@ -174,7 +181,11 @@ def _series(one: Series, x_axis: Axis, y_axis: Axis, markers: bool) -> Markup:
 
 def _end_labels(series, points, x_axis: Axis, y_axis: Axis) -> Markup:
     """Names beside the last points, pushed apart where they would overlap."""
-    wanted = sorted((y_axis(p[-1][1]), one) for one, p in zip(series, points, strict=True) if p and one.label) if series else []
+    wanted = (
+        sorted((y_axis(p[-1][1]), one) for one, p in zip(series, points, strict=True) if p and one.label)
+        if series
+        else []
+    )
     places = [y for y, _ in wanted]
     for i in range(1, len(places)):
         places[i] = max(places[i], places[i - 1] + 14)
@@ -222,7 +233,9 @@ def histogram(
         level = 42 if x - wide / 2 > taken else 28
         taken = max(taken, x + wide / 2) if level == 42 else taken
         body += line(x, level + 4, x, y_axis.start, "mark")
-        body += text(min(max(x, x_axis.start + wide / 2 - 20), x_axis.end - wide / 2 + 12), level, words, "mark-name", "middle")
+        body += text(
+            min(max(x, x_axis.start + wide / 2 - 20), x_axis.end - wide / 2 + 12), level, words, "mark-name", "middle"
+        )
     return svg(Markup('<g class="c-ground">{}</g>').format(body), width, height, title, description)
 
 

@@ -16,7 +16,7 @@ from dawm.report.drawing import Series, densities, histogram, line_chart
 from dawm.report.intervals import Row, interval_chart
 from dawm.report.numerals import number, significant
 from dawm.report.tables import Table, policy_name
-from dawm.report.verdicts import seed_means, seed_scores
+from dawm.report.verdicts import score, seed_means, seed_scores
 
 MODELS = {  # key in the files -> (name on the page, class of its colour)
     "dawm": ("DAWM", "c-dawm"),
@@ -46,14 +46,15 @@ def returns(record: RunRecord) -> Figure | None:
     words = ", ".join(f"{name} of episodes below {significant(value)}" for value, name in marks)
     svg = histogram(
         *(edges, counts),
-        title="Returns of the data's episodes",
+        title="Returns of the data’s episodes",
         description=words or "Histogram.",
         x_label="return of an episode",
         y_label="episodes",
         marks=marks,
     )
     caption = "Marks: the return below which that share of episodes lies."
-    return svg and Figure("Returns", svg, caption if marks else "", _bins_table(edges, counts, "return", "episodes"))
+    table = _bins_table(edges, counts, "return", "episodes")
+    return Figure("Returns", svg, caption if marks else "", table) if svg else None
 
 
 def lengths(record: RunRecord) -> Figure | None:
@@ -62,30 +63,43 @@ def lengths(record: RunRecord) -> Figure | None:
     mean = number(dig(record.data, "lengths", "mean"))
     svg = histogram(
         *(edges, counts),
-        title="Lengths of the data's episodes",
+        title="Lengths of the data’s episodes",
         description="Histogram." if mean is None else f"Histogram; the mean is {significant(mean)} steps.",
         x_label="steps in an episode",
         y_label="episodes",
         marks=[] if mean is None else [(mean, "mean")],
     )
-    return svg and Figure("Episode lengths", svg, "", _bins_table(edges, counts, "steps", "episodes"))
+    return Figure("Episode lengths", svg, "", _bins_table(edges, counts, "steps", "episodes")) if svg else None
 
 
 def _bins_table(edges: list[float], counts: list[float], what: str, unit: str) -> Table:
-    rows = [[significant(a, 4), significant(b, 4), numerals.count(c)] for a, b, c in zip(edges, edges[1:], counts, strict=False)]
+    rows = [
+        [significant(a, 4), significant(b, 4), numerals.count(c)]
+        for a, b, c in zip(edges, edges[1:], counts, strict=False)
+    ]
     return Table([f"{what} from", "to", unit], rows, words=0)
 
 
-def losses(stage: Stage) -> list[Figure]:
+def losses(stage: Stage, width: float = 400) -> list[Figure]:
     """Training losses: one figure per loss, one line per seed where there are several."""
     keys = dict.fromkeys(k for row in stage.metrics for k in row if k.endswith("loss") and not k.startswith("holdout/"))
-    found = [curve(stage, [(key, "", "c-dawm")], key.replace("_", " ").replace("/", ", "), "loss") for key in keys]
+    found = [curve(stage, [(key, "", style_of(stage))], _loss_name(key), "", width=width) for key in keys]
     return [f for f in found if f]
+
+
+def _loss_name(key: str) -> str:
+    """'actor/loss' -> 'Actor loss'."""
+    words = key.replace("/", " ").replace("_", " ")
+    return words[0].upper() + words[1:] if words != "loss" else "Training loss"
 
 
 def held_out_curves(stage: Stage) -> list[Figure]:
     """Held-out error as the world model trained, beside the same networks as everywhere on the page."""
-    wanted = {"rmse_1": "Held-out error, 1 step ahead", "rmse_H": "Held-out error, all steps", "crps_1": "Held-out CRPS, 1 step ahead"}
+    wanted = {
+        "rmse_1": "Held-out error, 1 step ahead",
+        "rmse_H": "Held-out error, all steps",
+        "crps_1": "Held-out CRPS, 1 step ahead",
+    }
     figures = []
     for key, title in wanted.items():
         lines = [(f"holdout/{kind}/{key}", name, style) for kind, (name, style) in MODELS.items()]
@@ -93,15 +107,30 @@ def held_out_curves(stage: Stage) -> list[Figure]:
     return [f for f in figures if f]
 
 
-def evaluations(stage: Stage) -> list[Figure]:
+def evaluations(stage: Stage, width: float = 400) -> list[Figure]:
     """What was measured in the environment while a policy trained."""
-    keys = dict.fromkeys(k for row in stage.metrics for k in row if k.startswith("eval/") and ("score" in k or k.endswith("return_mean")))
-    found = [curve(stage, [(k, "", "c-dawm")], k.removeprefix("eval/").replace("_", " "), "", markers=True) for k in keys]
+    keys = dict.fromkeys(
+        k for row in stage.metrics for k in row if k.startswith("eval/") and ("score" in k or k.endswith("return_mean"))
+    )
+    name = lambda k: k.removeprefix("eval/").replace("_", " ").capitalize()  # noqa: E731
+    found = [curve(stage, [(k, "", style_of(stage))], name(k), "", markers=True, width=width) for k in keys]
     return [f for f in found if f]
 
 
+def style_of(stage: Stage) -> str:
+    """The colour of a stage: blue wherever the diffusion model had a part."""
+    if stage.kind != "policy" or stage.uses_synthetic:
+        return "c-dawm"
+    return "c-ensemble" if stage.algorithm == "bc" else "c-plain"
+
+
 def curve(
-    stage: Stage, lines: Sequence[tuple[str, str, str]], title: str, y_label: str, markers: bool = False
+    stage: Stage,
+    lines: Sequence[tuple[str, str, str]],
+    title: str,
+    y_label: str,
+    markers: bool = False,
+    width: float = 400,
 ) -> Figure | None:
     """Metrics against the step; a metric that is a list has one line for each seed."""
     series, columns = [], []
@@ -111,10 +140,22 @@ def curve(
         for seed in range(max(wide, 1) if rows else 0):
             y = [_member(value, seed) for _, value in rows]
             series.append(Series("" if wide else name, [s for s, _ in rows], y, style, faint=wide > 1))
-            columns.append((f"{name or y_label or title}{f', seed {seed}' if wide > 1 else ''}", dict(zip((s for s, _ in rows), y, strict=True))))
+            columns.append(
+                (
+                    f"{name or y_label or title}{f', seed {seed}' if wide > 1 else ''}",
+                    dict(zip((s for s, _ in rows), y, strict=True)),
+                )
+            )
     last = [f"{s.label or title} ends at {significant(s.y[-1])}" for s in series if s.y]
     svg = line_chart(
-        series, title=title, description="; ".join(last), x_label="update", y_label=y_label, markers=markers, height=220
+        series,
+        title=title,
+        description="; ".join(last),
+        x_label="update",
+        y_label=y_label,
+        markers=markers,
+        width=width,
+        height=90 + 0.325 * width,
     )
     if svg is None:
         return None
@@ -137,8 +178,8 @@ def _member(value: Any, seed: int) -> float:
 def horizon(stage: Stage) -> list[Figure]:
     """Error, CRPS and reward error against the number of steps ahead."""
     wanted = {
-        "mean_rmse": ("Error of the mean prediction", "RMSE"),
         "rmse": ("Error of a single draw", "RMSE"),
+        "mean_rmse": ("Error of the mean of the draws", "RMSE"),
         "crps": ("CRPS of the predicted distribution", "CRPS"),
         "reward_rmse": ("Error of the reward", "RMSE"),
         "spread": ("Spread of the futures", "std"),
@@ -155,9 +196,18 @@ def _over_horizon(stage: Stage, key: str, title: str, y_label: str) -> Figure | 
         y = numerals.numbers(models[kind].get(key))
         if any(map(math.isfinite, y)):
             series.append(Series(name, range(1, len(y) + 1), y, style))
-    words = "; ".join(f"{s.label}: {significant(s.y[0])} at step 1, {significant(s.y[-1])} at step {len(s.y)}" for s in series)
+    words = "; ".join(
+        f"{s.label}: {significant(s.y[0])} at step 1, {significant(s.y[-1])} at step {len(s.y)}" for s in series
+    )
     svg = line_chart(
-        series, title=title, description=words, x_label="steps ahead", y_label=y_label, markers=True, zero=True, whole_x=True
+        series,
+        title=title,
+        description=words,
+        x_label="steps ahead",
+        y_label=y_label,
+        markers=True,
+        zero=True,
+        whole_x=True,
     )
     if svg is None:
         return None
@@ -183,20 +233,24 @@ def marginals(stage: Stage) -> Marginals | None:
     panels = []
     for m in worst_first[:MOST_MARGINALS]:
         name, ks = str(m.get("name", "?")), f"KS {significant(m.get('ks'), 2)}"
-        sides = [tuple(numerals.numbers(dig(m, side, k)) for k in ("edges", "density")) for side in ("real", "synthetic")]
+        sides = [
+            tuple(numerals.numbers(dig(m, side, k)) for k in ("edges", "density")) for side in ("real", "synthetic")
+        ]
         svg = densities(*sides, title=f"{name}, real against synthetic", description=ks)  # type: ignore[arg-type]
         if svg:
             panels.append((name, ks, svg))
-    table = Table(["quantity", "KS distance"], [[str(m.get("name", "?")), significant(m.get("ks"))] for m in worst_first])
+    table = Table(
+        ["quantity", "KS distance"], [[str(m.get("name", "?")), significant(m.get("ks"))] for m in worst_first]
+    )
     return Marginals(panels, len(found), table) if found else None
 
 
 def scores(record: RunRecord) -> Figure | None:
-    """Each policy's score with its interval, its seeds and its episodes; the data's own episodes below."""
+    """Each policy’s score with its interval, its seeds and its episodes; the data’s own episodes below."""
     rows = [_score_row(record, policy) for policy in record.policies]
-    mean = _score(record, dig(record.data, "returns", "mean"))
+    mean = score(record, dig(record.data, "returns", "mean"))
     if mean is not None:
-        ends = [_score(record, dig(record.data, "returns", "percentiles", k)) for k in ("10", "90")]
+        ends = [score(record, dig(record.data, "returns", "percentiles", k)) for k in ("10", "90")]
         band = None if None in ends else (ends[0], ends[1])
         rows.append(Row("The data’s own episodes", "c-ground", mean, None, [], [], band))  # type: ignore[arg-type]
     unit = "normalised score" if record.references else "return of an episode"
@@ -210,7 +264,13 @@ def scores(record: RunRecord) -> Figure | None:
     if svg is None or not any(r.estimate is not None for r in rows[: len(record.policies)]):
         return None
     cells = [
-        [policy_name(p), str(s), str(e), significant(raw, 5), numerals.score(_score(record, raw)) if record.references else numerals.MISSING]
+        [
+            policy_name(p),
+            str(s),
+            str(e),
+            significant(raw, 5),
+            numerals.score(score(record, raw)) if record.references else numerals.MISSING,
+        ]
         for p in record.policies
         for s, seed in enumerate(p.get("scores", "returns") or [])
         for e, raw in enumerate(seed)
@@ -220,27 +280,20 @@ def scores(record: RunRecord) -> Figure | None:
 
 
 def _score_caption(rows: list[Row]) -> str:
-    caption = "Diamond: interquartile mean over all episodes and seeds. Ring: the mean of one seed. Dot: one episode."
+    caption = "Diamond: interquartile mean over seeds. Ring: the mean of one seed. Dot: one episode."
     if any(r.interval for r in rows):
-        caption = caption.replace(" Ring:", " Bar: its 95 % interval (stratified bootstrap). Ring:")
-    return caption + (" Grey band: the middle 80 % of the data’s episodes, diamond at their mean." if rows[-1].band else "")
+        caption = caption.replace(" Ring:", " Bar: its 95 % interval (stratified bootstrap over seeds). Ring:")
+    return caption + (
+        " Grey band: the middle 80 % of the data’s episodes, diamond at their mean." if rows[-1].band else ""
+    )
 
 
 def _score_row(record: RunRecord, policy: Stage) -> Row:
     get = lambda key: number(policy.get("scores", key))  # noqa: E731
-    style = "c-dawm" if policy.uses_synthetic else "c-ensemble" if policy.algorithm == "bc" else "c-plain"
     means = seed_means(record, policy)
     estimate = get("score_iqm") if record.references else get("return_iqm")
     if estimate is None and means:
         estimate = float(np.mean(means))
     bounds = numerals.numbers(policy.get("scores", "score_interval" if record.references else "return_interval"))
     interval = (bounds[0], bounds[1]) if len(bounds) == 2 and len(means) > 1 else None
-    return Row(policy_name(policy), style, estimate, interval, means, seed_scores(record, policy))
-
-
-def _score(record: RunRecord, value: Any) -> float | None:
-    found = number(value)
-    if found is None or record.references is None:
-        return found
-    low, high = record.references["low"], record.references["high"]
-    return 100 * (found - low) / (high - low) if high != low else None
+    return Row(policy_name(policy), style_of(policy), estimate, interval, means, seed_scores(record, policy))

@@ -44,15 +44,25 @@ def interval_chart(
     )
 
 
-def _draw(rows, x_range, title: str, description: str, x_label: str, mark, *, narrow: bool) -> Markup:
+def _draw(
+    rows: Sequence[Row],
+    x_range: tuple[float, float],
+    title: str,
+    description: str,
+    x_label: str,
+    mark: tuple[float, str] | None,
+    *,
+    narrow: bool,
+) -> Markup:
     width, left, right = (360, 8, 12) if narrow else (880, 218, 172)
     step, top = (66, 34) if narrow else (54, 30)
     bottom = top + step * len(rows)
-    axis = Axis(*x_range, left, width - right)
+    axis = Axis(x_range[0], x_range[1], left, width - right)
     body = Markup()
-    for tick in axis.ticks(4 if narrow else 7):
+    ticks = axis.ticks(4 if narrow else 7)
+    for tick, words in zip(ticks, numerals.axis(ticks), strict=True):
         body += line(axis(tick), top - 4, axis(tick), bottom, "grid")
-        body += text(axis(tick), bottom + 18, numerals.short(tick), "tick", "middle")
+        body += text(axis(tick), bottom + 18, words, "tick", "middle")
     body += text((axis.start + axis.end) / 2, bottom + 38, x_label, "label", "middle")
     if mark:
         x, half = axis(mark[0]), 3.2 * len(mark[1])
@@ -78,9 +88,9 @@ def _row(row: Row, axis: Axis, top: float, step: float, width: float, narrow: bo
             if math.isfinite(value):
                 jitter = 6 * (0.618034 * (e + 7 * s) % 1.0) - 3  # golden ratio: even, and the same each time
                 words = f"seed {s}, episode {e}: {numerals.significant(value)}"
-                body += Markup('<circle cx="{:.1f}" cy="{:.1f}" r="2.4" class="episode"><title>{}</title></circle>').format(
-                    axis(value), centre + 15 + jitter, words
-                )
+                body += Markup(
+                    '<circle cx="{:.1f}" cy="{:.1f}" r="2.4" class="episode"><title>{}</title></circle>'
+                ).format(axis(value), centre + 15 + jitter, words)
     for s, value in enumerate(row.seeds):
         if math.isfinite(value):
             words = f"seed {s}, mean: {numerals.significant(value)}"

@@ -29,7 +29,7 @@ def count(value: Any) -> str:
 
 
 def significant(value: Any, digits: int = 3) -> str:
-    """At most `digits` significant digits after the point, never fewer than the whole part: 1,234; 12.3; 0.00123; 4.1e-07."""
+    """`digits` significant digits, or all of the whole part: 1,234; 12.3; 0.00123; 4.10e−07."""
     found = number(value)
     if found is None:
         return MISSING
@@ -54,17 +54,25 @@ def signed(value: Any, form=score) -> str:
 
 
 def percent(value: Any) -> str:
-    """A fraction as a percentage with two significant digits at least: 0.0123 -> 1.2 %."""
+    """A fraction as a percentage, with a space that does not break: 0.0123 -> 1.2 %."""
     found = number(value)
-    return MISSING if found is None else f"{significant(100 * found, 2 if abs(found) < 0.1 else 3)} %"
+    return MISSING if found is None else f"{significant(100 * found, 2 if abs(found) < 0.1 else 3)} %"
 
 
-def short(value: float) -> str:
-    """For axes: 50k, 1.5M, 0.02."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size and (letter != "k" or abs(value) >= 1e4 or value % 1e3 == 0):
-            return _minus(f"{value / size:.3g}") + letter
-    return _minus(f"{value:.4g}")
+def ratio(value: Any) -> str:
+    """A ratio, with two decimals where that says something: 1.18, 0.52, 0.0031."""
+    found = number(value)
+    return significant(found, 2) if found is None or abs(found) < 0.1 else _minus(f"{found:,.2f}")
+
+
+def axis(ticks: list[float]) -> list[str]:
+    """The numbers of one axis, all in the same form: 0, 50k, 100k; or 0.02, 0.04."""
+    top = max(map(abs, ticks), default=0.0)
+    size, letter = 1.0, ""
+    for large, name in ((1e3, "k"), (1e6, "M"), (1e9, "G")):
+        if top >= 5 * large or (top >= large and all(t % large == 0 for t in ticks)):
+            size, letter = large, name
+    return [_minus(f"{t / size:,.4g}") + (letter if t else "") for t in ticks]
 
 
 def anything(value: Any) -> str:
@@ -76,7 +84,7 @@ def anything(value: Any) -> str:
     if isinstance(value, int):
         return count(value)
     if isinstance(value, float):
-        return significant(value, 4)
+        return significant(value)
     if isinstance(value, list):
         shown = ", ".join(anything(v) for v in value[:8])
         return f"[{shown}{', …' if len(value) > 8 else ''}]"
@@ -84,4 +92,5 @@ def anything(value: Any) -> str:
 
 
 def _minus(text: str) -> str:
-    return text.replace("-", "−") if not text.strip("-0.,") == "" else text.lstrip("-")
+    """With a real minus sign, and none before a zero."""
+    return text.replace("-", "−") if text.strip("-0.,") else text.lstrip("-")

@@ -1,7 +1,7 @@
 """Tables of text: on the page as HTML, in a terminal or a README as Markdown.
 
 A normalised score is 100 (R - low) / (high - low). A standard deviation is only scaled by it, never shifted; the scores
-file holds it scaled already, and the data's own is scaled here.
+file holds it scaled already, and the data’s own is scaled here.
 """
 
 from __future__ import annotations
@@ -32,8 +32,12 @@ class Table:
         widths = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
         rule = ["-" * w if i < self.words else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
         lines = [cells[0], rule, *cells[1:]]
-        pad = lambda row: (c.ljust(w) if i < self.words else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))  # noqa: E731
-        return "".join("| " + " | ".join(pad(row)) + " |\n" for row in lines)
+        return "".join(_markdown_line(row, widths, self.words) for row in lines)
+
+
+def _markdown_line(row: Sequence[str], widths: Sequence[int], words: int) -> str:
+    padded = (c.ljust(w) if i < words else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+    return f"| {' | '.join(padded)} |\n"
 
 
 def policy_name(policy: Stage) -> str:
@@ -69,7 +73,7 @@ def _data_row(record: RunRecord, normalised: bool) -> list[list[str]]:
     mean, std = dig(record.data, "returns", "mean"), dig(record.data, "returns", "std")
     if numerals.number(mean) is None:
         return []
-    row = ["The data's own episodes", numerals.count(dig(record.data, "episodes"))]
+    row = ["The data’s own episodes", numerals.count(dig(record.data, "episodes"))]
     row += [numerals.significant(mean, 4), numerals.significant(std, 4)]
     if not normalised:
         return [[*row, numerals.MISSING]]
@@ -103,7 +107,8 @@ def score_notes(record: RunRecord) -> Iterator[str]:
     if record.references:
         low, high = (numerals.significant(record.references[k], 6) for k in ("low", "high"))
         source = record.references.get("source")
-        yield f"A return of {low} counts as 0 and {high} as 100{f' ({source})' if source else ''}; scores are not clipped."
+        named = f" ({source})" if source else ""
+        yield f"A return of {low} counts as 0 and {high} as 100{named}; scores are not clipped."
     elif scored:
         yield "No reference returns are known for this task, so returns are not normalised."
 

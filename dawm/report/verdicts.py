@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -69,12 +70,19 @@ def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, tuple[float, f
     return difference, (difference - reach, difference + reach)
 
 
+def score(record: RunRecord, value: Any) -> float | None:
+    """A return as shown: normalised where references are known, else raw; None for what is no number."""
+    found = number(value)
+    if found is None or record.references is None:
+        return found
+    low, high = record.references["low"], record.references["high"]
+    return 100 * (found - low) / (high - low)
+
+
 def seed_scores(record: RunRecord, policy: Stage) -> list[list[float]]:
     """Finite episode scores of each seed: normalised where references are known, else raw returns."""
     rows = policy.get("scores", "returns") or []
-    low, high = (record.references["low"], record.references["high"]) if record.references else (0.0, 100.0)
-    scale = lambda value: 100 * (value - low) / (high - low) if high != low else math.nan  # noqa: E731
-    return [[scale(v) for v in map(number, row) if v is not None] for row in rows]
+    return [[v for v in (score(record, raw) for raw in row) if v is not None] for row in rows]
 
 
 def seed_means(record: RunRecord, policy: Stage) -> list[float]:
@@ -101,12 +109,16 @@ def headline(record: RunRecord) -> Verdict:
     found = comparisons(record)
     if not found:
         return _without_comparison(record)
-    text = " ".join(_sentence(c, record) for c in found)
+    text = " ".join([*(_sentence(c, record) for c in found), *_yardsticks(record)])
     helped = [c.helped for c in found]
     if len(found) == 1:
         if found[0].interval is None:
             return Verdict("One seed cannot tell whether synthetic data helped", text, "open")
-        titles = {True: "Synthetic data helped", False: "Synthetic data hurt", None: "No clear effect of synthetic data"}
+        titles = {
+            True: "Synthetic data helped",
+            False: "Synthetic data hurt",
+            None: "No clear effect of synthetic data",
+        }
         return Verdict(titles[helped[0]], text, {True: "good", False: "bad", None: "open"}[helped[0]])
     won, lost = helped.count(True), helped.count(False)
     title = f"Synthetic data helped {won} of {len(found)} learners" + (f" and hurt {lost}" if lost else "")
@@ -117,13 +129,30 @@ def _sentence(c: Comparison, record: RunRecord) -> str:
     form = numerals.score if record.references else numerals.significant
     unit = "points of normalised score" if record.references else "of return"
     text = (
-        f"{c.learner} on real and synthetic data reaches {form(c.with_mean)}; on real data alone it reaches"
+        f"{c.learner} on real and synthetic data reaches a mean of {form(c.with_mean)}; on real data alone it reaches"
         f" {form(c.without_mean)}: a difference of {numerals.signed(c.difference, form)} {unit}"
     )
     if c.interval is None:
         return text + f" ({_plural(min(c.seeds), 'seed')}, so no interval)."
     low, high = (numerals.signed(v, form) for v in c.interval)
-    return text + f", 95 % interval {low} to {high} ({_plural(c.seeds[0], 'seed')} against {c.seeds[1]})."
+    seeds = f"{_plural(c.seeds[0], 'seed')} {'each' if c.seeds[0] == c.seeds[1] else f'against {c.seeds[1]}'}"
+    return text + f", 95 % interval {low} to {high} ({seeds})."
+
+
+def _yardsticks(record: RunRecord) -> Iterator[str]:
+    """What cloning the data reaches, and what the data themselves do, in the same units."""
+    form, found = (numerals.score if record.references else numerals.significant), []
+    cloned = [
+        m for p in record.policies if p.algorithm == "bc" and not p.uses_synthetic and (m := seed_means(record, p))
+    ]
+    if cloned:
+        found.append(f"behaviour cloning reaches {form(float(np.mean(cloned[0])))}")
+    mean = score(record, dig(record.data, "returns", "mean"))
+    if mean is not None:
+        found.append(f"the data’s own episodes average {form(mean)}")
+    if found:
+        text = ", and ".join(found)
+        yield text[0].upper() + text[1:] + "."
 
 
 def _without_comparison(record: RunRecord) -> Verdict:
@@ -133,19 +162,28 @@ def _without_comparison(record: RunRecord) -> Verdict:
     if record.policies:
         return Verdict(
             "Policies without a score",
-            "No environment was given, so nothing here says how well these policies act. With one: dawm eval POLICY_DIR --env ID.",
+            "No environment was given, so nothing here says how well these policies act."
+            " With one: dawm eval POLICY_DIR --env ID.",
             "open",
         )
     if record.synthetic is not None:
-        return Verdict("Synthetic data, no policy yet", str(record.synthetic.get("fidelity", "verdict") or "Its fidelity was not measured."))
+        return Verdict(
+            "Synthetic data, no policy yet",
+            str(record.synthetic.get("fidelity", "verdict") or "Its fidelity was not measured."),
+        )
     if record.model is not None:
         return Verdict("A world model, no policy yet", model(record.model).text)
-    return Verdict("Nothing has been trained yet", "This folder holds settings" + (" and a look at the data." if record.data else "."))
+    return Verdict(
+        "Nothing has been trained yet",
+        "This folder holds settings" + (" and a look at the data." if record.data else "."),
+    )
 
 
 def _no_pair(record: RunRecord, scored: list[Stage]) -> str:
     form = numerals.score if record.references else numerals.significant
-    means = [f"{ALGORITHMS.get(p.algorithm, p.algorithm)} {form(float(np.mean(seed_means(record, p))))}" for p in scored]
+    means = [
+        f"{ALGORITHMS.get(p.algorithm, p.algorithm)} {form(float(np.mean(seed_means(record, p))))}" for p in scored
+    ]
     what = "normalised score" if record.references else "return"
     return f"Mean {what}: {', '.join(means)}. Only one side of the comparison is here."
 
@@ -160,8 +198,8 @@ def first_step_ratio(model: Stage) -> float | None:
 
 
 def first_error(model: Stage, name: str) -> float | None:
-    """Held-out error of a model's mean prediction (or, failing that, of one draw) after one step."""
-    for key in ("mean_rmse", "rmse"):
+    """Held-out error of one draw (or, failing that, of the mean of the draws) after one step."""
+    for key in ("rmse", "mean_rmse"):
         values = model.get("holdout", "models", name, key)
         if values and number(values[0]) is not None:
             return float(values[0])
@@ -174,15 +212,29 @@ def model(stage: Stage | None) -> Verdict:
         return Verdict("No world model", "No world model is in this folder.")
     ratio = first_step_ratio(stage)
     if ratio is None:
-        return Verdict("Precision not measured", "Its error on held-out episodes was not measured beside a one-step network.", "open")
+        return Verdict(
+            "Precision not measured",
+            "Its error on held-out episodes was not measured beside a one-step network.",
+            "open",
+        )
     errors = [first_error(stage, name) for name in ("dawm", "one_step")]
-    detail = f" ({numerals.significant(errors[0])} against {numerals.significant(errors[1])})" if None not in errors else ""
-    text = f"Its error one step ahead, on held-out episodes, is {numerals.significant(ratio)} times the one-step network's{detail}."
+    detail = (
+        f" ({numerals.significant(errors[0])} against {numerals.significant(errors[1])})" if None not in errors else ""
+    )
+    times = numerals.ratio(ratio)
+    text = f"Its error one step ahead, on held-out episodes, is {times} times the one-step network’s{detail}."
+    mean_ratio = number(stage.get("holdout", "first_step_mean_ratio"))
+    if mean_ratio is not None:
+        text += f" The mean of its draws has {numerals.ratio(mean_ratio)} times that error."
     if ratio <= PRECISE:
-        return Verdict("As precise as a one-step network" if ratio > 0.95 else "More precise than a one-step network", text, "good")
+        return Verdict(
+            "As precise as a one-step network" if ratio > 0.95 else "More precise than a one-step network", text, "good"
+        )
     if ratio <= CLOSE:
         return Verdict("Nearly as precise as a one-step network", text, "good")
-    return Verdict("Less precise than a one-step network", text + " Read what its data do to a policy with care.", "bad")
+    return Verdict(
+        "Less precise than a one-step network", text + " Read what its data do to a policy with care.", "bad"
+    )
 
 
 def caveats(record: RunRecord) -> Iterator[str]:
@@ -191,15 +243,16 @@ def caveats(record: RunRecord) -> Iterator[str]:
     seeds = [len(m) for m in means if m]
     if seeds and min(seeds) < FEW_SEEDS:
         yield (
-            f"{_plural(min(seeds), 'seed').capitalize()} for each policy is few: training with another seed alone can move a score by more"
-            f" than the differences shown. Five or more are usual (--seeds {FEW_SEEDS})."
+            f"{_plural(min(seeds), 'seed').capitalize()} for each policy {'is' if min(seeds) == 1 else 'are'} few:"
+            " another seed alone can move a score by more than the differences shown."
+            f" Five or more are usual (--seeds {FEW_SEEDS})."
         )
     unfinished = [s.name for s in record.stages if not s.finished]
     if unfinished:
         yield f"Not finished: {', '.join(unfinished)}. Numbers may still change; go on with dawm resume {record.path}."
     ratio = first_step_ratio(record.model) if record.model else None
     if ratio is not None and ratio > CLOSE:
-        yield "The world model is clearly less precise than a plain one-step network; its synthetic data carry that error."
+        yield "The world model is less precise than a plain one-step network; its synthetic data carry that error."
     episodes = [len(e) for p in record.policies for e in (p.get("scores", "returns") or [])]
     if episodes and min(episodes) < FEW_EPISODES:
         yield f"Only {_plural(min(episodes), 'episode')} per seed: a mean over so few moves with luck."
@@ -212,7 +265,7 @@ def _data_caveats(record: RunRecord) -> Iterator[str]:
         yield f"The doctor found {_plural(len(problems), 'problem')} in the data (section 1)."
     environments = [p.get("scores", "env") for p in record.policies if p.get("scores", "env")]
     if environments and dig(record.data, "format") == "d4rl":
-        yield f"D4RL data were recorded in an older version of the physics than {environments[0]}, in which policies are scored here."
+        yield f"D4RL recorded its data in an older physics than that of {environments[0]}, where policies are scored."
     if record.policies and not environments:
         yield "Without an environment, no return was measured; losses do not say how well a policy acts."
     elif environments and record.references is None:
@@ -230,16 +283,30 @@ def synthetic(stage: Stage | None) -> Verdict:
         return Verdict("No synthetic data", "No synthetic data are in this folder.")
     stored = stage.get("fidelity", "verdict")
     parts = [str(stored).strip()] if stored else []
-    auc, ratio = number(stage.get("fidelity", "two_sample_auc")), number(stage.get("fidelity", "nearest_neighbour", "ratio"))
+    auc, ratio = (
+        number(stage.get("fidelity", "two_sample_auc")),
+        number(stage.get("fidelity", "nearest_neighbour", "ratio")),
+    )
     title, tone = "Fidelity not measured", "open"
     if auc is not None:
         far = abs(auc - 0.5)
-        title = "Hard to tell from real data" if far < 0.1 else "Can be told from real data" if far < 0.3 else "Easily told from real data"
+        title = (
+            "Hard to tell from real data"
+            if far < 0.1
+            else "Can be told from real data"
+            if far < 0.3
+            else "Easily told from real data"
+        )
         tone = "good" if far < 0.1 else "open" if far < 0.3 else "bad"
-        parts.append(f"A classifier that is shown one real and one synthetic transition picks the right one in {numerals.percent(auc)} of pairs (50 % is chance).")
+        parts.append(
+            "Shown one real and one synthetic transition, a classifier picks the right one in"
+            f" {numerals.percent(auc)} of pairs (50 % is chance)."
+        )
     if ratio is not None:
-        near = "closer to the training data than held-out transitions are: some may be copies" if ratio < 0.5 else "no sign of copying"
-        parts.append(f"The distance to the nearest training transition is {numerals.significant(ratio)} times that of held-out ones: {near}.")
+        near = "much closer, so some may be copies" if ratio < 0.5 else "no sign of copying"
+        parts.append(
+            f"The training data are {numerals.ratio(ratio)} times as far from them as from held-out data: {near}."
+        )
     return Verdict(title, " ".join(parts) or "Nothing was measured on these data.", tone)
 
 
@@ -253,7 +320,13 @@ def data(record: RunRecord) -> Verdict:
     if dig(record.data, "doctor") is None:
         return Verdict("Not examined", text + " The doctor was not asked.", "open")
     if any(p["severity"] == "error" for p in problems):
-        return Verdict("The doctor found errors", text + f" {_plural(len(problems), 'problem').capitalize()}, listed below.", "bad")
+        return Verdict(
+            "The doctor found errors", text + f" {_plural(len(problems), 'problem').capitalize()}, listed below.", "bad"
+        )
     if problems:
-        return Verdict("Usable, with warnings", text + f" The doctor found {_plural(len(problems), 'problem')}, listed below.", "open")
+        return Verdict(
+            "Usable, with warnings",
+            text + f" The doctor found {_plural(len(problems), 'problem')}, listed below.",
+            "open",
+        )
     return Verdict("No problems found", text + " The doctor found nothing wrong with them.", "good")
