@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from benchmarks.simulators import Simulator, find_simulator
 from dawm.data.dataset import Dataset
 from dawm.data.registry import load
 from dawm.errors import DawmError
+from dawm.synth.generator import load_synthetic
 
 THRESHOLDS = (0.01, 0.03, 0.1, 0.3, 1.0)
 SMALL = 1e-8  # a dimension whose spread is below this is constant: its error is not scaled
@@ -146,6 +148,13 @@ def describe(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _load(source: str) -> Dataset:
+    """A dataset by path or name, or the folder of a generation."""
+    if (Path(source) / "run.toml").is_file():
+        return load_synthetic(source)
+    return load(source, check=False)
+
+
 def main(arguments: list[str] | None = None) -> int:
     about = "Compare transitions with what a simulator does in the same state."
     parser = argparse.ArgumentParser(prog="python -m benchmarks.consistency", description=about)
@@ -158,7 +167,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         reference = load(given.reference) if given.reference else None
-        result = check(load(given.dataset, check=False), given.env, given.rows, given.seed, reference=reference)
+        data = _load(given.dataset)
+        result = check(data, given.env, given.rows, given.seed, reference=reference)
     except DawmError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

@@ -99,7 +99,7 @@ def _broke_down(env: Any) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without this, MuJoCo writes a log file into the working directory for each impossible state, which we count."""
+    """Without this, MuJoCo logs each impossible state (and HalfCheetah's old model file) in the working directory."""
     from mujoco import set_mju_user_warning  # type: ignore[attr-defined]  # compiled
 
     set_mju_user_warning(lambda message: None)
@@ -116,7 +116,7 @@ def _make(env_id: str) -> Any:
         raise MissingExtraError(error.name or "mujoco", "mujoco", f"the simulator of `{env_id}`") from None
     import gymnasium
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore", DeprecationWarning)  # the data name v4, so v4 it is
         env = gymnasium.make(env_id, disable_env_checker=True).unwrapped
     env.reset(seed=0)

@@ -1,0 +1,160 @@
+"""Doing one piece of a suite: every piece is a run folder that dawm's public functions write and take up again.
+
+    OUT/<dataset>/              kind "run": data.json
+    OUT/<dataset>/model/        kind "world_model"
+    OUT/<dataset>/synthetic/    kind "synthetic"; consistency.json (the simulator check)
+    OUT/<dataset>/policies/<method>/    kind "policy"; scores.json, scores-<env>.json, unsafe.json
+
+This is the layout of `dawm run`, so `dawm report OUT/<dataset>` works.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.consistency import check
+from benchmarks.safety import unsafe_steps
+from benchmarks.simulators import SIMULATORS
+from benchmarks.suite import Piece, Suite, Task, locate
+from dawm.agents.fit import train_policy
+from dawm.agents.policy import load_policy
+from dawm.data.dataset import Dataset
+from dawm.data.registry import load
+from dawm.errors import ConfigError
+from dawm.evaluate.score import score_policy
+from dawm.run.config import differences, to_dict, without_none
+from dawm.run.folder import RunFolder
+from dawm.run.metrics import plain
+from dawm.run.progress import say
+from dawm.synth.generator import generate, load_synthetic
+from dawm.worldmodel.fit import train_world_model
+from dawm.worldmodel.trained import TrainedModel
+
+
+def folder_of(out: Path, piece: Piece) -> Path:
+    """Where the results of a piece are."""
+    below = {"data": ".", "model": "model", "synthetic": "synthetic"}
+    return out / piece.dataset / below.get(piece.what, f"policies/{piece.what}")
+
+
+def do(suite: Suite, piece: Piece, out: Path) -> None:
+    """Do a piece from where it was left. Raises the errors of dawm's own functions."""
+    task, folder = suite.task(piece.dataset), folder_of(out, piece)
+    data = load(locate(task), env=task.env)
+    if piece.what == "data":
+        _record_data(data, task, folder)
+    elif piece.what == "model":
+        train_world_model(data, suite.world_model_config(), folder=folder)
+    elif piece.what == "synthetic":
+        model = TrainedModel.load(folder.parent / "model")
+        synthetic = generate(model, data, suite.generate_config(), folder=folder)
+        _check_simulator(synthetic, data, task, suite, folder)
+    else:
+        _train_and_score(suite, piece, task, data, folder)
+
+
+def is_done(suite: Suite, piece: Piece, out: Path) -> bool:
+    """Whether nothing is left to do. Raises ConfigError where the folder holds a run with other settings."""
+    folder, task = folder_of(out, piece), suite.task(piece.dataset)
+    if not (folder / "run.toml").exists():
+        return False
+    run = RunFolder.open(folder)
+    if (name := _settings_name(piece)) is not None:
+        stored = run.read_config()["config"].get(name, {})
+        changed = differences(stored, plain(without_none(to_dict(_settings(suite, piece)))))
+        if changed:
+            raise ConfigError(
+                f"`{folder}` holds a run with other settings than the suite. Choose another --out, or delete it:\n  "
+                + "\n  ".join(changed[:12])
+            )
+    return run.finished and all((folder / name).exists() for name in _results(piece, task, suite))
+
+
+def _settings_name(piece: Piece) -> str | None:
+    """Where run.toml keeps the settings of a piece."""
+    return {"data": None, "model": "world_model", "synthetic": "generate"}.get(piece.what, "policy")
+
+
+def _settings(suite: Suite, piece: Piece) -> Any:
+    if piece.what == "model":
+        return suite.world_model_config()
+    return suite.generate_config() if piece.what == "synthetic" else suite.policy_config(piece.what)
+
+
+def _results(piece: Piece, task: Task, suite: Suite) -> list[str]:
+    """Names of the result files of a piece."""
+    if piece.what == "data":
+        return ["data.json"]
+    if piece.what == "model":
+        return ["model.ckpt", "holdout.json"]
+    if piece.what == "synthetic":
+        return ["fidelity.json"] + (["consistency.json"] if _has_simulator(task) and suite.consistency_rows else [])
+    return ["scores.json"] + [_scores_name(env) for env in task.also] + (["unsafe.json"] if task.unsafe else [])
+
+
+def _scores_name(env: str) -> str:
+    return f"scores-{env.rpartition(':')[2]}.json"
+
+
+def _has_simulator(task: Task) -> bool:
+    return task.env.rpartition(":")[2] in SIMULATORS
+
+
+def _record_data(data: Dataset, task: Task, folder: Path) -> None:
+    origin = {"name": data.info.name, "origin": data.info.origin, "fingerprint": data.fingerprint}
+    run = RunFolder.start(folder, "run", {"data": origin, "env": task.env}, {})
+    references, returns = data.info.references, data.returns
+    facts = {
+        **origin,
+        "format": data.info.format,
+        "env": task.env,
+        "steps": len(data),
+        "episodes": data.episodes,
+        "obs_dim": data.spec.obs_dim,
+        "act_dim": data.spec.act_dim,
+        "act_low": data.act_low,
+        "act_high": data.act_high,
+        "returns": {"mean": returns.mean(), "std": returns.std(), "min": returns.min(), "max": returns.max()},
+        "terminal_steps": int(data.terminal.sum()),
+        "cut_episodes": int(data.cut.sum()),
+        "references": references and references._asdict(),
+        "score_mean": references and references.normalise(returns.mean()),
+        "score_std": references and references.scale(returns.std()),
+        "notes": list(data.info.notes),
+    }
+    run.write_json("data.json", facts)
+    run.finish()
+
+
+def _check_simulator(synthetic: Dataset, data: Dataset, task: Task, suite: Suite, folder: Path) -> None:
+    """The synthetic rows against the simulator, and as a floor the recorded ones."""
+    if not _has_simulator(task) or not suite.consistency_rows:
+        return
+    checked = {
+        name: check(rows, task.env, suite.consistency_rows, suite.seed, reference=data)
+        for name, rows in (("synthetic", synthetic), ("recorded", data))
+    }
+    RunFolder.open(folder).write_json("consistency.json", checked)
+
+
+def _train_and_score(suite: Suite, piece: Piece, task: Task, data: Dataset, folder: Path) -> None:
+    config = suite.policy_config(piece.what)
+    synthetic = load_synthetic(folder.parents[1] / "synthetic") if config.ratio > 0 else None
+    run = RunFolder(folder)
+    if not run.finished:
+        train_policy(data, config, synthetic=synthetic, folder=folder)
+    playing: dict[str, Any] = {"episodes": task.episodes, "seed": suite.evaluation_seed}
+    if data.info.references is not None:
+        playing["references"] = data.info.references
+    if not (folder / "scores.json").exists():
+        score_policy(folder, task.env, **playing)
+    policy = load_policy(folder)
+    for env in task.also:
+        if not (folder / _scores_name(env)).exists():
+            run.write_json(_scores_name(env), score_policy(policy, env, **playing))
+    if task.unsafe and not (folder / "unsafe.json").exists():
+        counted = unsafe_steps(policy, task.env, episodes=task.episodes, seed=suite.evaluation_seed)
+        run.write_json("unsafe.json", counted | {"checkpoint": policy.step})
+    scores = run.read_json("scores.json")
+    say(f"{piece.name}: return {scores['return_mean']:.1f}, score {scores['normalized_score']}")
