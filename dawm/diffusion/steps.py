@@ -51,8 +51,9 @@ def heun_step(
 ) -> Float[Array, "*shape"]:
     """Second order: the mean of the slopes at both ends (Karras et al. 2022, Alg. 1); one evaluation where t = 0."""
     del key
-    slope = (x - denoise(x, s)) / s
-    guess = x + (t - s) * slope
+    clean = denoise(x, s)
+    slope = (x - clean) / s
+    guess = clean + t * slope  # x + (t - s) * slope, without its rounding where t = 0
 
     def corrected():
         safe = jnp.where(t > 0, t, 1.0)  # under vmap over levels both branches run: keep 0/0 out of the gradient
