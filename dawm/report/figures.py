@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from dawm.report.drawing import Series, densities, histogram, line_chart
 from dawm.report.intervals import Row, interval_chart
 from dawm.report.numerals import number, significant
 from dawm.report.tables import Table, policy_name
-from dawm.report.verdicts import score, seed_means, seed_scores
+from dawm.report.verdicts import FEW_SEEDS, score, seed_means, seed_scores
 
 MODELS = {  # key in the files -> (name on the page, class of its colour)
     "dawm": ("DAWM", "c-dawm"),
@@ -112,7 +112,7 @@ def evaluations(stage: Stage, width: float = 400) -> list[Figure]:
     keys = dict.fromkeys(
         k for row in stage.metrics for k in row if k.startswith("eval/") and ("score" in k or k.endswith("return_mean"))
     )
-    name = lambda k: k.removeprefix("eval/").replace("_", " ").capitalize()  # noqa: E731
+    name = lambda k: k.removeprefix("eval/").replace("_", " ").capitalize()
     found = [curve(stage, [(k, "", style_of(stage))], name(k), "", markers=True, width=width) for k in keys]
     return [f for f in found if f]
 
@@ -212,7 +212,7 @@ def _over_horizon(stage: Stage, key: str, title: str, y_label: str) -> Figure | 
     if svg is None:
         return None
     longest = max(len(s.y) for s in series)
-    cells = lambda s: [significant(v) for v in s.y] + [numerals.MISSING] * (longest - len(s.y))  # noqa: E731
+    cells = lambda s: [significant(v) for v in s.y] + [numerals.MISSING] * (longest - len(s.y))
     table = Table(["steps ahead", *map(str, range(1, longest + 1))], [[s.label, *cells(s)] for s in series])
     return Figure(title, svg, "", table)
 
@@ -252,7 +252,7 @@ def scores(record: RunRecord) -> Figure | None:
     if mean is not None:
         ends = [score(record, dig(record.data, "returns", "percentiles", k)) for k in ("10", "90")]
         band = None if None in ends else (ends[0], ends[1])
-        rows.append(Row("The data’s own episodes", "c-ground", mean, None, [], [], band))  # type: ignore[arg-type]
+        rows.append(Row("The data’s own episodes", "c-ground", mean, None, [], [], band, _form(record)))  # type: ignore[arg-type]
     unit = "normalised score" if record.references else "return of an episode"
     svg = interval_chart(
         rows,
@@ -279,21 +279,38 @@ def scores(record: RunRecord) -> Figure | None:
     return Figure("Scores", svg, _score_caption(rows), table)
 
 
+def _form(record: RunRecord) -> Callable[[float], str]:
+    return numerals.score if record.references else lambda value: significant(value, 4)
+
+
 def _score_caption(rows: list[Row]) -> str:
-    caption = "Diamond: interquartile mean over seeds. Ring: the mean of one seed. Dot: one episode."
+    seeds = [len(r.seeds) for r in rows if r.seeds]
+    over = "seeds" if min(seeds, default=0) > 1 else "the episodes of the one seed, hence without interval"
+    caption = f"Diamond: interquartile mean over {over}."
     if any(r.interval for r in rows):
-        caption = caption.replace(" Ring:", " Bar: its 95 % interval (stratified bootstrap over seeds). Ring:")
+        caption += " Bar: its 95 % interval (stratified bootstrap over seeds)"
+        few = min(seeds) < FEW_SEEDS
+        caption += "; from so few seeds it is too narrow, as it never reaches beyond them." if few else "."
+    caption += " Ring: the mean of one seed. Dot: one episode."
     return caption + (
-        " Grey band: the middle 80 % of the data’s episodes, diamond at their mean." if rows[-1].band else ""
+        " Grey band: the middle 80 % of the data’s episodes, diamond at their mean." if rows[-1].band else ""
     )
 
 
 def _score_row(record: RunRecord, policy: Stage) -> Row:
-    get = lambda key: number(policy.get("scores", key))  # noqa: E731
+    get = lambda key: number(policy.get("scores", key))
     means = seed_means(record, policy)
     estimate = get("score_iqm") if record.references else get("return_iqm")
     if estimate is None and means:
         estimate = float(np.mean(means))
     bounds = numerals.numbers(policy.get("scores", "score_interval" if record.references else "return_interval"))
     interval = (bounds[0], bounds[1]) if len(bounds) == 2 and len(means) > 1 else None
-    return Row(policy_name(policy), style_of(policy), estimate, interval, means, seed_scores(record, policy))
+    return Row(
+        policy_name(policy),
+        style_of(policy),
+        estimate,
+        interval,
+        means,
+        seed_scores(record, policy),
+        form=_form(record),
+    )

@@ -6,7 +6,7 @@ Drawn twice, wide with names at the left, and narrow with names above the rows; 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -26,6 +26,7 @@ class Row:
     seeds: Sequence[float]  # the mean of each seed
     episodes: Sequence[Sequence[float]]  # of each seed
     band: tuple[float, float] | None = None  # the middle 80 % of the data's own episodes
+    form: Callable[[float], str] = numerals.score  # how its numbers are written
 
     def values(self) -> list[float]:
         own = [*self.seeds, *(v for seed in self.episodes for v in seed), *(self.interval or ()), *(self.band or ())]
@@ -111,5 +112,5 @@ def _words(row: Row) -> str:
     if row.estimate is None or not math.isfinite(row.estimate):
         return "no score"
     if row.interval is None:
-        return numerals.score(row.estimate)
-    return f"{numerals.score(row.estimate)} [{numerals.score(row.interval[0])}, {numerals.score(row.interval[1])}]"
+        return row.form(row.estimate)
+    return f"{row.form(row.estimate)} [{row.form(row.interval[0])}, {row.form(row.interval[1])}]"

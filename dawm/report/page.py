@@ -121,6 +121,9 @@ def _stage_cards(record: RunRecord) -> list[dict[str, str]]:
 def _policy_card(record: RunRecord) -> tuple[str, str, verdicts.Verdict]:
     found, headline = verdicts.comparisons(record), verdicts.headline(record)
     form, unit = (numerals.score, "points of score") if record.references else (significant, "of return")
+    if len(found) > 1:
+        helped = sum(c.helped is True for c in found)
+        return f"{helped} of {len(found)}", "learners clearly helped", headline
     if found:
         return numerals.signed(found[0].difference, form), f"{unit} by synthetic data", headline
     scored = [m for p in record.policies if (m := verdicts.seed_means(record, p))]

@@ -121,6 +121,8 @@ def headline(record: RunRecord) -> Verdict:
         }
         return Verdict(titles[helped[0]], text, {True: "good", False: "bad", None: "open"}[helped[0]])
     won, lost = helped.count(True), helped.count(False)
+    if not won and not lost:
+        return Verdict(f"No clear effect of synthetic data on {_plural(len(found), 'learner')}", text, "open")
     title = f"Synthetic data helped {won} of {len(found)} learners" + (f" and hurt {lost}" if lost else "")
     return Verdict(title, text, "good" if won == len(found) else "bad" if lost and not won else "open")
 

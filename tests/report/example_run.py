@@ -41,7 +41,11 @@ def write_example(
 ) -> Path:
     """A finished run of kind "run"; `gain` is what synthetic data add to the mean return of a learner."""
     rng = np.random.default_rng(0)
-    begin(folder, "run", {"dataset": ORIGIN, "preset": "default", "algo": learners[0], "seeds": seeds} | ({"env": env} if env else {}))
+    begin(
+        folder,
+        "run",
+        {"dataset": ORIGIN, "preset": "default", "algo": learners[0], "seeds": seeds} | ({"env": env} if env else {}),
+    )
     write_json(folder / "data.json", data_json(rng, name, references))
     write_model(folder / "model", rng)
     write_synthetic(folder / "synthetic", rng, dims)
@@ -89,25 +93,53 @@ def data_json(rng: np.random.Generator, name: str, references: bool) -> dict[str
     steps = int(lengths.sum())
     known = References(LOW, HIGH, "D4RL, hopper") if references else None
     return {
-        "name": name, "origin": ORIGIN, "format": "npz", "env": "Hopper-v5", "steps": steps, "episodes": 420,
-        "obs_dim": 11, "act_dim": 3, "act_low": [-1.0] * 3, "act_high": [1.0] * 3,
-        "lengths": {"min": int(lengths.min()), "mean": float(lengths.mean()), "max": int(lengths.max()), **histogram(lengths, 24)},
-        "returns": {
-            "mean": float(returns.mean()), "std": float(returns.std()), "min": float(returns.min()), "max": float(returns.max()),
-            "percentiles": {str(q): float(np.percentile(returns, q)) for q in (10, 50, 90)}, **histogram(returns, 28),
+        "name": name,
+        "origin": ORIGIN,
+        "format": "npz",
+        "env": "Hopper-v5",
+        "steps": steps,
+        "episodes": 420,
+        "obs_dim": 11,
+        "act_dim": 3,
+        "act_low": [-1.0] * 3,
+        "act_high": [1.0] * 3,
+        "lengths": {
+            "min": int(lengths.min()),
+            "mean": float(lengths.mean()),
+            "max": int(lengths.max()),
+            **histogram(lengths, 24),
         },
-        "terminal_steps": 391, "cut_episodes": 29, "references": known and known._asdict(),
+        "returns": {
+            "mean": float(returns.mean()),
+            "std": float(returns.std()),
+            "min": float(returns.min()),
+            "max": float(returns.max()),
+            "percentiles": {str(q): float(np.percentile(returns, q)) for q in (10, 50, 90)},
+            **histogram(returns, 28),
+        },
+        "terminal_steps": 391,
+        "cut_episodes": 29,
+        "references": known and known._asdict(),
         "score_mean": known and float(known.normalise(returns.mean())),
-        "fingerprint": "sha256:5d1c0f7a44be", "notes": ["12 duplicate rows were kept."],
+        "fingerprint": "sha256:5d1c0f7a44be",
+        "notes": ["12 duplicate rows were kept."],
         "doctor": {
             "ok": True,
             "problems": [
-                {"severity": "warning", "check": "duplicates", "message": "12 transitions occur twice; the first at step 8,812."},
-                {"severity": "note", "check": "references", "message": "Reference returns are those of hopper in D4RL."},
+                {
+                    "severity": "warning",
+                    "check": "duplicates",
+                    "message": "12 transitions occur twice; the first at step 8,812.",
+                },
+                {
+                    "severity": "note",
+                    "check": "references",
+                    "message": "Reference returns are those of hopper in D4RL.",
+                },
             ],
         },
         "split": {"train_episodes": 378, "holdout_episodes": 42, "seed": 0},
-    }  # fmt: skip
+    }
 
 
 def errors(rng: np.random.Generator, drift: float, noise: float, horizon: int) -> dict[str, list[float]]:
@@ -143,16 +175,39 @@ def holdout_json(rng: np.random.Generator, horizon: int = 8) -> dict[str, Any]:
         "crps": [0.8 * e for e in still],
         "spread": [0.0] * horizon,
     }
-    ratio = lambda key: models["dawm"][key][0] / models["one_step"]["rmse"][0]  # noqa: E731
+    ratio = lambda key: models["dawm"][key][0] / models["one_step"]["rmse"][0]
     return {
-        "horizon": horizon, "windows": 400, "samples_per_start": 8, "unit": "standard deviations of the state",
+        "horizon": horizon,
+        "windows": 400,
+        "samples_per_start": 8,
+        "unit": "standard deviations of the state",
         "members_note": "one_step and ensemble are unrolled with the recorded actions; dawm sees the first action only",
-        "models": models, "first_step_ratio": ratio("rmse"), "first_step_mean_ratio": ratio("mean_rmse"),
-        "consistency": {"generated": [0.08 + 0.004 * h for h in range(horizon)], "recorded": 0.061, "unit": "std of the change"},
-        "inverse": {"head": "gaussian", "rmse": 0.083, "r2": 0.962, "nll": -1.94, "cycle_rmse": 0.071, "recorded_action_rmse": 0.06},
+        "models": models,
+        "first_step_ratio": ratio("rmse"),
+        "first_step_mean_ratio": ratio("mean_rmse"),
+        "consistency": {
+            "generated": [0.08 + 0.004 * h for h in range(horizon)],
+            "recorded": 0.061,
+            "unit": "std of the change",
+        },
+        "inverse": {
+            "head": "gaussian",
+            "rmse": 0.083,
+            "r2": 0.962,
+            "nll": -1.94,
+            "cycle_rmse": 0.071,
+            "recorded_action_rmse": 0.06,
+        },
         "ends": {"real_rate": 0.00465, "generated_rate": 0.0051, "brier": 0.0038},
-        "parameters": {"body": 412_000, "anchor": 71_000, "inverse": 69_000, "ends": 18_000, "one_step": 71_000, "ensemble": 355_000},
-    }  # fmt: skip
+        "parameters": {
+            "body": 412_000,
+            "anchor": 71_000,
+            "inverse": 69_000,
+            "ends": 18_000,
+            "one_step": 71_000,
+            "ensemble": 355_000,
+        },
+    }
 
 
 def write_model(folder: Path, rng: np.random.Generator, *, steps: int = 20_000, finished: bool = True) -> None:
@@ -193,9 +248,15 @@ def write_synthetic(folder: Path, rng: np.random.Generator, dims: int = 11) -> N
     )
     names = ["reward", *(f"next_obs[{i}]" for i in range(dims)), *(f"action[{i}]" for i in range(3))]
     generation = {
-        "transitions": 200_000, "futures": 26_114, "terminal_rate": 0.0049, "source": {"model": "model", "fingerprint": "9f3e"},
-        "settings": {}, "seconds": 41.0, "transitions_per_second": 4878.0, "fingerprint": "sha256:77aa01",
-    }  # fmt: skip
+        "transitions": 200_000,
+        "futures": 26_114,
+        "terminal_rate": 0.0049,
+        "source": {"model": "model", "fingerprint": "9f3e"},
+        "settings": {},
+        "seconds": 41.0,
+        "transitions_per_second": 4878.0,
+        "fingerprint": "sha256:77aa01",
+    }
     fidelity = {
         "marginals": [marginal(rng, n, 0.35 * (i % 5 == 2) + 0.02 * i) for i, n in enumerate(names)],
         "two_sample_auc": 0.583,
@@ -216,18 +277,29 @@ def scores_json(returns: np.ndarray, env: str, references: bool) -> dict[str, An
     known = References(LOW, HIGH, "D4RL, hopper") if references else None
     means = returns.mean(1)
     draws = np.random.default_rng(0).choice(means, (500, len(means)))
-    iqm = lambda x: float(np.sort(x)[len(x) // 4 : len(x) - len(x) // 4].mean())  # noqa: E731
+    iqm = lambda x: float(np.sort(x)[len(x) // 4 : len(x) - len(x) // 4].mean())
     bounds = np.quantile([iqm(d) for d in draws], [0.025, 0.975])
-    scale = lambda x: None if known is None else float(100 * (x - LOW) / (HIGH - LOW))  # noqa: E731
+    scale = lambda x: None if known is None else float(100 * (x - LOW) / (HIGH - LOW))
     return {
-        "env": env, "episodes": returns.shape[1], "checkpoint": 200_000, "seeds": len(returns), "returns": returns.tolist(),
-        "lengths": (returns / 2.9).round().tolist(), "terminated": (returns < 2_000).tolist(),
-        "return_mean": float(returns.mean()), "return_std": float(returns.std()), "return_iqm": iqm(means),
-        "return_interval": bounds.tolist(), "interval_over": "seeds" if len(means) > 1 else "episodes",
-        "normalized_score": scale(returns.mean()), "score_std": known and float(100 * returns.std() / (HIGH - LOW)),
-        "score_iqm": scale(iqm(means)), "score_interval": known and [scale(b) for b in bounds],
-        "references": known and known._asdict(), "versions": VERSIONS,
-    }  # fmt: skip
+        "env": env,
+        "episodes": returns.shape[1],
+        "checkpoint": 200_000,
+        "seeds": len(returns),
+        "returns": returns.tolist(),
+        "lengths": (returns / 2.9).round().tolist(),
+        "terminated": (returns < 2_000).tolist(),
+        "return_mean": float(returns.mean()),
+        "return_std": float(returns.std()),
+        "return_iqm": iqm(means),
+        "return_interval": bounds.tolist(),
+        "interval_over": "seeds" if len(means) > 1 else "episodes",
+        "normalized_score": scale(returns.mean()),
+        "score_std": known and float(100 * returns.std() / (HIGH - LOW)),
+        "score_iqm": scale(iqm(means)),
+        "score_interval": known and [scale(b) for b in bounds],
+        "references": known and known._asdict(),
+        "versions": VERSIONS,
+    }
 
 
 def write_policy(

@@ -1,0 +1,162 @@
+"""The words follow from the numbers, and the interval is Welch's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from example_run import HIGH, LOW, write_example
+from scipy import stats
+
+from dawm.report.collect import collect
+from dawm.report.tables import markdown_scores, score_table
+from dawm.report.verdicts import caveats, comparisons, first_step_ratio, headline, model, synthetic, welch
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory) -> Path:
+    return write_example(tmp_path_factory.mktemp("runs") / "run", dims=1)
+
+
+@pytest.fixture
+def run(example, tmp_path) -> Path:
+    return Path(shutil.copytree(example, tmp_path / "run"))
+
+
+def set_returns(run: Path, name: str, returns: list[list[float]], **more) -> None:
+    path = run / "policies" / name / "scores.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"returns": returns} | more))
+
+
+def test_welch_worked_by_hand():
+    # a = 1, 3 has mean 2 and variance 2; b = 0, 0, 3 has mean 1 and variance 3: s^2 = 1 + 1, nu = 4 / (1/1 + 1/2) = 8/3
+    difference, interval = welch([1.0, 3.0], [0.0, 0.0, 3.0])
+    reach = stats.t.ppf(0.975, 8 / 3) * np.sqrt(2)
+    assert difference == pytest.approx(1.0)
+    assert interval == pytest.approx((1 - reach, 1 + reach))
+
+
+def test_welch_agrees_with_scipy_and_covers_the_truth():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0, 1, 4), rng.normal(0, 3, 6)
+    other = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    assert welch(a, b)[1] == pytest.approx((other.low, other.high))
+    inside = 0
+    for _ in range(1_000):
+        interval = welch(rng.normal(1, 1, 3), rng.normal(0, 1, 3))[1]
+        assert interval is not None
+        inside += interval[0] < 1 < interval[1]
+    assert 0.93 < inside / 1_000 < 0.99
+
+
+def test_no_interval_without_variance():
+    assert welch([1.0], [0.0, 2.0]) == (0.0, None)
+    assert welch([1.0, 1.0], [0.0, 0.0]) == (1.0, None)
+
+
+@pytest.mark.parametrize(
+    ("with_synthetic", "title", "tone"),
+    [
+        ([[1500.0], [1510.0], [1490.0]], "Synthetic data helped", "good"),
+        ([[500.0], [510.0], [490.0]], "Synthetic data hurt", "bad"),
+        ([[900.0], [1000.0], [1150.0]], "No clear effect of synthetic data", "open"),
+        ([[1500.0]], "One seed cannot tell whether synthetic data helped", "open"),
+    ],
+)
+def test_the_headline_follows_the_interval_of_the_difference(run, with_synthetic, title, tone):
+    set_returns(run, "td3bc", [[1000.0], [1010.0], [990.0]])
+    set_returns(run, "td3bc-dawm", with_synthetic)
+    found = headline(collect(run))
+    assert (found.title, found.tone) == (title, tone)
+
+
+def test_differences_are_in_points_of_score_or_in_raw_return(run):
+    set_returns(run, "td3bc", [[LOW, LOW + 2], [LOW]])
+    set_returns(run, "td3bc-dawm", [[HIGH], [HIGH]])
+    found = comparisons(collect(run))[0]
+    # the mean over seeds of their means: the seed of two episodes weighs as much as the one of one
+    assert found.difference == pytest.approx(100 - 100 * 0.5 / (HIGH - LOW))
+    for path in [run / "data.json", *run.glob("policies/*/scores.json")]:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"references": None}))
+    assert comparisons(collect(run))[0].difference == pytest.approx(HIGH - LOW - 0.5)
+    assert "of return" in headline(collect(run)).text
+
+
+def test_episodes_that_are_null_or_nan_are_left_out(run):
+    set_returns(run, "td3bc", [[0.0, None], [float("nan"), 10.0], [None]])
+    assert comparisons(collect(run))[0].seeds == (5, 2)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "tone"), [(0.8, "good"), (1.0, "good"), (1.3, "good"), (1.6, "bad"), (20.0, "bad"), (None, "open")]
+)
+def test_the_model_is_judged_beside_the_one_step_network(run, ratio, tone):
+    path = run / "model" / "holdout.json"
+    path.write_text(json.dumps({"first_step_ratio": ratio}))
+    stage = collect(run).model
+    assert model(stage).tone == tone
+    assert any("less precise" in c for c in caveats(collect(run))) == (ratio is not None and ratio > 1.5)
+
+
+def test_a_missing_ratio_is_computed_from_the_errors(run):
+    path = run / "model" / "holdout.json"
+    path.write_text(json.dumps({"models": {"dawm": {"rmse": [0.3, 1]}, "one_step": {"rmse": [0.2, 1]}}}))
+    stage = collect(run).model
+    assert stage is not None
+    assert first_step_ratio(stage) == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    ("auc", "tone"), [(0.52, "good"), (0.45, "good"), (0.7, "open"), (0.97, "bad"), (None, "open")]
+)
+def test_fidelity_is_judged_by_the_distance_from_chance(run, auc, tone):
+    (run / "synthetic" / "fidelity.json").write_text(
+        json.dumps({"two_sample_auc": auc, "nearest_neighbour": {"ratio": 0.2}})
+    )
+    found = synthetic(collect(run).synthetic)
+    assert found.tone == tone
+    assert "copies" in found.text
+
+
+def test_limits_are_said(run):
+    assert not any("seed" in c for c in caveats(collect(run)))
+    set_returns(run, "td3bc", [[1.0] * 3] * 2)
+    said = " ".join(caveats(collect(run)))
+    assert "Two seeds" in said
+    assert "three episodes" in said
+    (run / "model" / "finished").unlink()
+    assert "Not finished: model" in " ".join(caveats(collect(run)))
+    for path in run.glob("policies/*/scores.json"):
+        path.unlink()
+    assert "Without an environment" in " ".join(caveats(collect(run)))
+    assert headline(collect(run)).title == "Policies without a score"
+
+
+def test_the_table_of_scores_never_shifts_a_spread(run):
+    record = collect(run)
+    rows = {row[0]: row for row in score_table(record).rows}
+    assert next(iter(rows)) == "BC"
+    assert record.data is not None
+    std = record.data["returns"]["std"]
+    assert rows["The data’s own episodes"][5] == f"{100 * std / (HIGH - LOW):.1f}"
+    scores = record.policies[0].results["scores"]
+    assert rows["BC"][5] == f"{scores['score_std']:.1f}"
+    assert rows["BC"][1] == "5 × 10"
+
+
+def test_markdown_is_a_table_and_names_its_references(run):
+    text = markdown_scores(run)
+    lines = text.splitlines()
+    assert len({line.count("|") for line in lines[:6]}) == 1
+    assert "---:" in lines[1]
+    assert "last checkpoint (step 200,000)" in text
+    assert "counts as 0" in text
+
+
+def test_one_seed_gets_no_interval(run):
+    set_returns(run, "td3bc", [[1.0, 2.0]], score_interval=[1.0, 2.0])
+    rows = {row[0]: row for row in score_table(collect(run)).rows}
+    assert rows["TD3+BC, real data only"][-1] == "–"
