@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from jax import Array as JaxArray
 from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
-Array = JaxArray | np.ndarray
+Array = Any  # jax.Array on the device, np.ndarray on the host
 
 
 class Spec(NamedTuple):
@@ -32,7 +31,9 @@ class Spec(NamedTuple):
 
     @property
     def act_scale(self) -> np.ndarray:
-        """Half the width of the action range, (act_dim,), float32: `(action - act_centre) / act_scale` is in [-1, 1]."""
+        """Half the width of the action range, (act_dim,), float32: `(action - act_centre) / act_scale` is in [-1,
+        1].
+        """
         return ((np.asarray(self.act_high) - np.asarray(self.act_low)) / 2).astype(np.float32)
 
 
@@ -83,7 +84,7 @@ class Prediction(NamedTuple):
 class Dynamics(Protocol):
     """One step of a model, for one (s, a): used by planning, value expansion, rollouts and model-based evaluation."""
 
-    def predict(self, obs: Float[Array, obs], action: Float[Array, act], *, key: PRNGKeyArray) -> Prediction: ...
+    def predict(self, obs: Float[Array, " obs"], action: Float[Array, " act"], *, key: PRNGKeyArray) -> Prediction: ...
 
 
 class Policy(Protocol):

@@ -4,9 +4,9 @@ A true medium-replay set in the sense of Fu et al. 2020 (D4RL): every transition
 its first random step to the moment when its policy reached the medium level. How, exactly:
 
 - environment: Gymnasium's `Hopper-v5`, no wrappers but the 1000-step time limit;
-- learner: SAC of SBX (stable-baselines on JAX), its default settings but for `SETTINGS` below (layer normalisation in the
-  critics, three gradient steps per environment step and 5,000 random first steps: the default settings did not leave a
-  return of 330 in 65,000 steps, which is too long for a file that ships with a package); one seed;
+- learner: SAC of SBX (stable-baselines on JAX), its default settings but for `SETTINGS` below (layer normalisation in
+  the critics, three gradient steps per environment step and 5,000 random first steps: the default settings did not
+  leave a return of 330 in 65,000 steps, which is too long for a file that ships with a package); one seed;
 - every 5,000 steps the deterministic policy plays 10 episodes in a second environment; the recording stops at the first
   evaluation whose mean return is at least a third of D4RL's expert reference for Hopper (3234.3 / 3 = 1078);
 - the unfinished last episode is kept and ends as a cut recording, not as a terminal.

@@ -1,8 +1,8 @@
 """`Dataset`: a log of episodes as flat NumPy arrays, in raw units. The one internal form of every reader.
 
-Two things that other software mixes up are apart here: `terminal` (the MDP ended, do not bootstrap) is a column, and the
-end of a recording is an entry of `episode_ends`. An episode whose last row is not terminal was cut, by a time limit or
-by the recorder. `next_obs` is the true next observation on every row, also at terminals and cuts.
+Two things that other software mixes up are apart here: `terminal` (the MDP ended, do not bootstrap) is a column, and
+the end of a recording is an entry of `episode_ends`. An episode whose last row is not terminal was cut, by a time
+limit or by the recorder. `next_obs` is the true next observation on every row, also at terminals and cuts.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ class Dataset:
 
     obs: Float[np.ndarray, "n obs"]
     action: Float[np.ndarray, "n act"]
-    reward: Float[np.ndarray, n]
+    reward: Float[np.ndarray, " n"]
     next_obs: Float[np.ndarray, "n obs"]
-    terminal: Bool[np.ndarray, n]
-    episode_ends: Int[np.ndarray, e]  # exclusive end of each episode: episode i is rows ends[i-1]:ends[i]
-    source: Int[np.ndarray, n]  # provenance label of each row, -1 where unknown
-    act_low: Float[np.ndarray, act]
-    act_high: Float[np.ndarray, act]
+    terminal: Bool[np.ndarray, " n"]
+    episode_ends: Int[np.ndarray, " e"]  # exclusive end of each episode: episode i is rows ends[i-1]:ends[i]
+    source: Int[np.ndarray, " n"]  # provenance label of each row, -1 where unknown
+    act_low: Float[np.ndarray, " act"]
+    act_high: Float[np.ndarray, " act"]
     info: DatasetInfo = DatasetInfo()
 
     def __post_init__(self):
@@ -95,29 +95,29 @@ class Dataset:
         return len(self.episode_ends)
 
     @cached_property
-    def episode_starts(self) -> Int[np.ndarray, e]:
+    def episode_starts(self) -> Int[np.ndarray, " e"]:
         return np.concatenate([[0], self.episode_ends[:-1]]).astype(np.int64)
 
     @cached_property
-    def episode_of(self) -> Int[np.ndarray, n]:
+    def episode_of(self) -> Int[np.ndarray, " n"]:
         """The episode that each row belongs to."""
         return np.repeat(np.arange(self.episodes), self.lengths)
 
     @property
-    def lengths(self) -> Int[np.ndarray, e]:
+    def lengths(self) -> Int[np.ndarray, " e"]:
         return self.episode_ends - self.episode_starts
 
     @cached_property
-    def returns(self) -> Float[np.ndarray, e]:
+    def returns(self) -> Float[np.ndarray, " e"]:
         """Undiscounted return of each episode (float64)."""
         return np.add.reduceat(self.reward.astype(np.float64), self.episode_starts)
 
     @cached_property
-    def cut(self) -> Bool[np.ndarray, e]:
+    def cut(self) -> Bool[np.ndarray, " e"]:
         """Whether each episode was cut (by a time limit or by the recorder) and not ended by the MDP."""
         return ~self.terminal[self.episode_ends - 1]
 
-    def return_to_go(self, discount: float) -> Float[np.ndarray, n]:
+    def return_to_go(self, discount: float) -> Float[np.ndarray, " n"]:
         """Discounted sum of rewards from each row to the end of its episode (DWM section 6.3), float32."""
         total, out = 0.0, np.empty(len(self), np.float64)
         is_last = np.zeros(len(self), bool)
@@ -147,7 +147,7 @@ class Dataset:
         chosen = np.arange(self.episodes)[np.asarray(episodes)]
         if len(chosen) == 0:
             raise DatasetError("no episode was selected: an empty dataset cannot be used.")
-        spans = [np.arange(self.episode_starts[e], self.episode_ends[e]) for e in chosen]
+        spans = [np.arange(int(self.episode_starts[e]), int(self.episode_ends[e])) for e in chosen]
         rows = np.concatenate(spans)
         return dataclasses.replace(
             self,
@@ -166,7 +166,7 @@ class Dataset:
             raise DatasetError(f"the held-out share must be between 0 and 1, got {holdout}.")
         if self.episodes < 2:
             raise DatasetError(
-                "the dataset holds one episode only, so no episode can be held out. Record more episodes, or mark where "
+                "the dataset holds one episode only, so none can be held out. Record more episodes, or mark where "
                 "one ends and the next begins (`timeouts` or `truncated`)."
             )
         order = np.random.default_rng(seed).permutation(self.episodes)
@@ -175,7 +175,8 @@ class Dataset:
 
     @staticmethod
     def concatenate(parts: list[Dataset], name: str | None = None) -> Dataset:
-        """Several logs as one; rows of unlabelled part i get the provenance label of that part, labelled ones keep theirs.
+        """Several logs as one; rows of unlabelled part i get the provenance label of that part, labelled ones keep
+        theirs.
 
         Labels are renumbered so that names stay apart; `info.sources` lists them.
         """
@@ -183,8 +184,8 @@ class Dataset:
         for part in parts:
             if part.obs.shape[1] != first.obs.shape[1] or part.action.shape[1] != first.action.shape[1]:
                 raise DatasetError(
-                    f"`{part.info.name}` has {part.obs.shape[1]} observation and {part.action.shape[1]} action dimensions "
-                    f"where `{first.info.name}` has {first.obs.shape[1]} and {first.action.shape[1]}."
+                    f"`{part.info.name}` has {part.obs.shape[1]} observation and {part.action.shape[1]} action "
+                    f"dimensions where `{first.info.name}` has {first.obs.shape[1]} and {first.action.shape[1]}."
                 )
             labels, offset = part.source, len(names)
             if (labels < 0).all():
@@ -228,7 +229,7 @@ class Dataset:
         lines = [
             f"{self.info.name}  ({self.info.origin})",
             f"  {len(self):,} steps in {self.episodes:,} episodes of {length.min()} to {length.max()} steps"
-            f" (mean {length.mean():.0f}); {self.obs.shape[1]} observation and {self.action.shape[1]} action dimensions",
+            f" (mean {length.mean():.0f}); observation {self.obs.shape[1]}-, action {self.action.shape[1]}-dimensional",
             f"  {int(self.terminal.sum()):,} terminal steps, {int(self.cut.sum()):,} episodes cut",
             f"  return {value.mean():.1f} ± {value.std():.1f} ({value.min():.1f} to {value.max():.1f})",
         ]

@@ -27,8 +27,8 @@ class AbstractNormaliser(eqx.Module):
 class Standard(AbstractNormaliser):
     """z = (x - mean) / scale."""
 
-    mean: Float[Array, d]
-    scale: Float[Array, d]
+    mean: Float[Array, " d"]
+    scale: Float[Array, " d"]
 
     @staticmethod
     def fit(x: Float[np.ndarray, "n d"]) -> Standard:
@@ -47,8 +47,8 @@ class Standard(AbstractNormaliser):
 class Limits(AbstractNormaliser):
     """z in [-1, 1] over the range of the data."""
 
-    low: Float[Array, d]
-    high: Float[Array, d]
+    low: Float[Array, " d"]
+    high: Float[Array, " d"]
 
     @staticmethod
     def fit(x: Float[np.ndarray, "n d"]) -> Limits:
@@ -70,7 +70,7 @@ class EmpiricalCDF(AbstractNormaliser):
     """
 
     quantiles: Float[Array, "k d"]  # strictly increasing in k
-    levels: Float[Array, k]
+    levels: Float[Array, " k"]
 
     @staticmethod
     def fit(x: Float[np.ndarray, "n d"], knots: int = 1024) -> EmpiricalCDF:

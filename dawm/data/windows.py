@@ -1,7 +1,7 @@
 """Windows of fixed length over episodes: what a trajectory model is trained on.
 
-A window starts at any row. Steps past the end of its episode are padding (`valid` False): after a terminal step the last
-observation is repeated with zero reward; after a cut nothing is known, and `ended` tells the two apart.
+A window starts at any row. Steps past the end of its episode are padding (`valid` False): after a terminal step the
+last observation is repeated with zero reward; after a cut nothing is known, and `ended` tells the two apart.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ class Windows(eqx.Module):
     obs: Float[Array, "n obs"]
     next_obs: Float[Array, "n obs"]
     action: Float[Array, "n act"]
-    reward: Float[Array, n]
-    terminal: Bool[Array, n]
-    source: Int[Array, n]
-    remaining: Int[Array, n]  # steps from this row to the end of its episode, itself included
-    return_to_go: Float[Array, n]
+    reward: Float[Array, " n"]
+    terminal: Bool[Array, " n"]
+    source: Int[Array, " n"]
+    remaining: Int[Array, " n"]  # steps from this row to the end of its episode, itself included
+    return_to_go: Float[Array, " n"]
     horizon: int = eqx.field(static=True)
 
     def __len__(self) -> int:
         return len(self.reward)
 
-    def rows(self, row: Int[Array, ""]) -> Int[Array, time]:
+    def rows(self, row: Int[Array, ""]) -> Int[Array, " time"]:
         """The rows of the window that starts at `row`; padding repeats the last row of the episode."""
         return row + jnp.minimum(jnp.arange(self.horizon), self.remaining[row] - 1)
 
@@ -62,7 +62,7 @@ class Windows(eqx.Module):
         """The first step of the window, as a world model is conditioned on it."""
         return Start(self.obs[row], self.action[row], self.return_to_go[row], self.source[row])
 
-    def draw(self, key: Array, count: int) -> Int[Array, count]:
+    def draw(self, key: Array, count: int) -> Int[Array, " count"]:
         """`count` rows at which windows start, uniform over all rows."""
         return jax.random.randint(key, (count,), 0, len(self))
 
@@ -73,7 +73,9 @@ def ended(segment: Segment) -> Bool[Array, "*b time"]:
 
 
 def make_windows(data: Dataset, horizon: int, *, discount: float, returns: Returns = "episode") -> Windows:
-    """Windows of `horizon` transitions; the return-to-go counts the episode (DWM section 6.3) or the window (Alg. 17)."""
+    """Windows of `horizon` transitions; the return-to-go counts the episode (DWM section 6.3) or the window (Alg.
+    17).
+    """
     to_go = data.return_to_go(discount) if returns == "episode" else _window_return(data, horizon, discount)
     columns = (data.obs, data.next_obs, data.action, data.reward)
     return Windows(

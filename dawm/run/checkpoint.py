@@ -1,7 +1,7 @@
 """One file holds a pytree and a JSON header. It appears whole or not at all, and nothing in it can run code.
 
-Layout: the line `dawm-checkpoint 1`, one line of JSON (header, shape and dtype of each leaf, SHA-256 of the rest), then
-the raw bytes of the leaves in C order.
+Layout: the line `dawm-checkpoint 1`, a line with the SHA-256 of all that follows, one line of JSON (header, shape and
+dtype of each leaf), then the raw bytes of the leaves in C order.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ T = TypeVar("T")
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Create or replace `path` by what `write(file)` writes: after a crash there is the old file or the new, never a part."""
+    """Create or replace `path` by what `write(file)` writes: after a crash there is the old file or the new, never a
+    part.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     with part.open("wb") as file:
@@ -38,12 +40,10 @@ def save(path: Path, tree: Any, header: dict[str, Any] | None = None) -> None:
     """Write the arrays of `tree` (its structure is rebuilt by the caller on loading) and a JSON header."""
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(eqx.filter(tree, eqx.is_array))]
     payload = b"".join(np.ascontiguousarray(leaf).tobytes() for leaf in leaves)
-    head = {
-        "header": header or {},
-        "leaves": [[list(leaf.shape), leaf.dtype.name] for leaf in leaves],
-        "sha256": hashlib.sha256(payload).hexdigest(),
-    }
-    write_whole(path, lambda file: file.writelines([MAGIC, json.dumps(head).encode() + b"\n", payload]))
+    head = {"header": header or {}, "leaves": [[list(leaf.shape), leaf.dtype.name] for leaf in leaves]}
+    content = json.dumps(head).encode() + b"\n" + payload
+    digest = hashlib.sha256(content).hexdigest().encode()
+    write_whole(path, lambda file: file.writelines([MAGIC, digest + b"\n", content]))
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -54,15 +54,11 @@ def read_header(path: Path) -> dict[str, Any]:
 def load(path: Path, like: T) -> T:
     """The tree stored in `path`, with the structure (and everything but the arrays) of `like`.
 
-    `like` may hold arrays or `jax.ShapeDtypeStruct`s. Raises CheckpointError if the file is corrupt or its arrays do not
-    fit `like`.
+    `like` may hold arrays or `jax.ShapeDtypeStruct`s. Raises CheckpointError if the file is corrupt or its arrays do
+    not fit `like`.
     """
     head, payload = _read(path)
-    if hashlib.sha256(payload).hexdigest() != head["sha256"]:
-        raise CheckpointError(
-            f"`{path}` is corrupt (its checksum does not match). Delete it to go on from the one before."
-        )
-    is_leaf = lambda x: eqx.is_array(x) or isinstance(x, jax.ShapeDtypeStruct)  # noqa: E731
+    is_leaf = lambda x: eqx.is_array(x) or isinstance(x, jax.ShapeDtypeStruct)
     dynamic, static = eqx.partition(like, is_leaf)
     wanted, structure = jax.tree.flatten(dynamic)
     stored = head["leaves"]
@@ -72,8 +68,8 @@ def load(path: Path, like: T) -> T:
     for i, ((shape, dtype), leaf) in enumerate(zip(stored, wanted, strict=True)):
         if tuple(shape) != tuple(leaf.shape) or dtype != leaf.dtype.name:
             raise CheckpointError(
-                f"array {i} of `{path}` is {dtype}{shape} where this configuration has {leaf.dtype.name}{list(leaf.shape)}:"
-                " it was written with other settings."
+                f"array {i} of `{path}` is {dtype}{shape} where this configuration has"
+                f" {leaf.dtype.name}{list(leaf.shape)}: it was written with other settings."
             )
         array = np.frombuffer(payload, np.dtype(dtype), int(np.prod(shape)), offset).reshape(shape)
         offset += array.nbytes
@@ -86,10 +82,12 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
                 raise CheckpointError(f"`{path}` is no checkpoint of dawm, or its first bytes are damaged.")
-            return json.loads(file.readline()), file.read()
+            digest, content = file.readline().strip(), file.read()
     except OSError as error:
         raise CheckpointError(f"cannot read the checkpoint `{path}`: {error.strerror}.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    if hashlib.sha256(content).hexdigest().encode() != digest:
         raise CheckpointError(
-            f"the header of `{path}` is damaged. Delete the file to go on from the one before."
-        ) from None
+            f"`{path}` is corrupt (its checksum does not match). Delete it to go on from the one before."
+        )
+    head, _, payload = content.partition(b"\n")
+    return json.loads(head), payload

@@ -12,7 +12,7 @@ import json
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -64,6 +64,8 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
         raise ConfigError(f"`{where}` cannot be {value!r}{suggest(str(value), map(str, args))}")
     if origin is tuple and isinstance(value, (list, tuple)):
         inner = args[0] if len(args) == 2 and args[1] is Ellipsis else None
+        if inner is None and len(value) != len(args):
+            raise ConfigError(f"`{where}` must have {len(args)} values, got {len(value)}")
         return tuple(_coerce(inner or args[i], v, f"{where}[{i}]") for i, v in enumerate(value))
     if origin is dict and isinstance(value, Mapping):
         return dict(value)
@@ -104,12 +106,13 @@ def _coerce_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
 def override(config: C, assignments: Mapping[str, Any] | list[str]) -> C:
     """The configuration with dotted settings replaced: `["model.steps=100"]` or `{"model.steps": 100}`.
 
-    Changing a `kind` takes the defaults of the new kind for everything else in that part.
+    Changing a `kind` takes the defaults of the new kind for everything else in that part. Kinds are settled first,
+    whatever the order; `algo=iql` is short for `algo.kind=iql`.
     """
     if not isinstance(assignments, Mapping):
         assignments = dict(_assignment(text) for text in assignments)
     values = to_dict(config)
-    for dotted, value in assignments.items():
+    for dotted, value in sorted(_kinds_spelt_out(values, assignments), key=lambda item: not item[0].endswith(".kind")):
         *path, last = dotted.split(".")
         node = values
         for i, part in enumerate(path):
@@ -126,6 +129,16 @@ def override(config: C, assignments: Mapping[str, Any] | list[str]) -> C:
             node.clear()
         node[last] = value
     return from_dict(type(config), values)
+
+
+def _kinds_spelt_out(values: Any, assignments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The assignments, with `part=name` written as `part.kind=name` where that part has kinds."""
+    for dotted, value in assignments.items():
+        node = values
+        for part in dotted.split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        has_kinds = isinstance(node, dict) and "kind" in node
+        yield (f"{dotted}.kind" if has_kinds and isinstance(value, str) else dotted), value
 
 
 def _assignment(text: str) -> tuple[str, Any]:
@@ -151,8 +164,9 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     try:
         text = path.read_text()
-    except OSError as error:
-        raise FileError(f"cannot read the configuration `{path}`: {error.strerror}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise FileError(f"cannot read the configuration `{path}`: {reason}.") from None
     try:
         return json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:

@@ -40,8 +40,8 @@ class RunFolder:
     def start(cls, path: str | Path, kind: str, config: dict[str, Any], provenance: dict[str, Any]) -> RunFolder:
         """Create the folder, or take it up again if it holds the same run; otherwise say what differs.
 
-        `config` decides whether two runs are the same; `provenance` is only recorded. Raises ConfigError where the folder
-        holds another run, FileError where it cannot be written.
+        `config` decides whether two runs are the same; `provenance` is only recorded. Raises ConfigError where the
+        folder holds another run, FileError where it cannot be written.
         """
         folder, content = cls(path), {"kind": kind, "config": plain(without_none(config))}
         if (folder.path / "run.toml").exists():
@@ -50,7 +50,8 @@ class RunFolder:
             if changed:
                 lines = "\n  ".join(changed[:12])
                 raise ConfigError(
-                    f"`{folder.path}` holds another run. Choose another --out, delete it, or undo these changes:\n  {lines}"
+                    f"`{folder.path}` holds another run. Choose another --out, delete it, or undo these changes:"
+                    f"\n  {lines}"
                 )
             return folder
         if folder.path.exists() and any(folder.path.iterdir()):
@@ -88,7 +89,7 @@ class RunFolder:
     def kind(self) -> str:
         return self.read_config().get("kind", "?")
 
-    # -- results --------------------------------------------------------------------------------------------------------
+    # -- results ------------------------------------------------------------------------------------------------------
 
     def write_json(self, name: str, value: Any) -> None:
         text = json.dumps(plain(value), indent=2) + "\n"
@@ -101,10 +102,10 @@ class RunFolder:
             return None
         try:
             return json.loads(path.read_text())
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise FileError(f"`{path}` is damaged: {error}. Delete it and redo the command that wrote it.") from None
 
-    # -- state ----------------------------------------------------------------------------------------------------------
+    # -- state --------------------------------------------------------------------------------------------------------
 
     def save_state(self, step: int, state: Any, header: dict[str, Any] | None = None, keep: int = 2) -> None:
         """Write the checkpoint of `step` and forget all but the last `keep`."""

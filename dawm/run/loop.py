@@ -39,8 +39,9 @@ class LoopConfig:
     save_every: int = 5_000  # updates between checkpoints
 
     def __post_init__(self):
-        if self.steps < 1 or self.chunk < 1:
-            raise ValueError(f"steps and chunk must be at least 1, got {self.steps} and {self.chunk}")
+        for name in ("steps", "chunk", "monitor_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 def compile_updates(update: Update, count: int) -> Callable[..., tuple[Any, dict[str, jax.Array]]]:
@@ -78,8 +79,8 @@ def fit(
     """Apply `update(state, data, key) -> (state, metrics)` `config.steps` times; returns the last state.
 
     With a folder: metrics go to its metrics.jsonl, checkpoints are written, and training goes on from the last one.
-    `monitor(step, state)` adds slow measurements every `monitor_every` steps and at the end. Raises NumericalError at the
-    first metric that is not finite, and KeyboardInterrupt after saving if Ctrl-C was pressed.
+    `monitor(step, state)` adds slow measurements every `monitor_every` steps and at the end. Raises NumericalError at
+    the first metric that is not finite, and KeyboardInterrupt after saving if Ctrl-C was pressed.
     """
     start = 0
     if folder is not None and folder.checkpoints():
@@ -139,9 +140,9 @@ def _check_finite(metrics: dict[str, np.ndarray], first: int, label: str) -> Non
         row, name = worst
         before = metrics[name][row - 1] if row else "unknown (it was the first of its chunk)"
         raise NumericalError(
-            f"{label} stopped: `{name}` is not finite at update {first + row + 1:,} (the update before: {before}). Likely"
-            " causes: a learning rate that is too high, extreme values in the data (see `dawm data doctor`), or a reward"
-            " scale in the thousands. The last checkpoint before it is kept."
+            f"{label} stopped: `{name}` is not finite at update {first + row + 1:,} (the update before: {before})."
+            " Likely causes: a learning rate that is too high, extreme values in the data (see `dawm data doctor`), or"
+            " a reward scale in the thousands. The last checkpoint before it is kept."
         )
 
 

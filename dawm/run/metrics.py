@@ -1,4 +1,6 @@
-"""`metrics.jsonl`: one JSON object a line, each with a `step`. Numbers only; `seconds` is the time since the run began."""
+"""`metrics.jsonl`: one JSON object a line, each with a `step`. Numbers only; `seconds` is the time since the run
+began.
+"""
 
 from __future__ import annotations
 

@@ -40,5 +40,5 @@ def make_optimiser(config: OptimConfig, steps: int) -> optax.GradientTransformat
 def ema(average: Any, new: Any, decay: float, step: Array) -> Any:
     """Exponential moving average of parameters; early steps use a shorter memory, (1 + step) / (10 + step)."""
     rate = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    mix = lambda a, b: a + (1.0 - rate) * (b - a) if eqx.is_inexact_array(a) else b  # noqa: E731
+    mix = lambda a, b: a + (1.0 - rate) * (b - a) if eqx.is_inexact_array(a) else b
     return jax.tree.map(mix, average, new)

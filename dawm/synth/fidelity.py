@@ -1,8 +1,9 @@
 """How close synthetic transitions are to the recorded ones, judged on episodes that the model never saw.
 
 - marginals: Kolmogorov-Smirnov distance of every dimension, with histograms;
-- two-sample test: area under the ROC curve of a small classifier that tells synthetic from held-out transitions on rows it
-  was not fitted on (0.5: it cannot). `floor` is the same for training against held-out rows: episodes differ among themselves;
+- two-sample test: area under the ROC curve of a small classifier that tells synthetic from held-out transitions on
+  rows it was not fitted on (0.5: it cannot). `floor` is the same for training against held-out rows: episodes differ
+  among themselves;
 - memorisation: distance from a generated state to the nearest recorded training state, against that of held-out states
   (a ratio far below 1 means copies);
 - inverse consistency: the inverse dynamics model's action on generated pairs against the action that the data carry;
@@ -144,7 +145,7 @@ def _sample(data: Dataset, rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 def _features(rows: dict[str, np.ndarray], train: Dataset) -> Float[np.ndarray, "n d"]:
     """(s, a, r, s' - s), standardised by the training rows."""
-    stack = lambda r: np.concatenate([r["obs"], r["action"], r["reward"][:, None], r["next_obs"] - r["obs"]], 1)  # noqa: E731
+    stack = lambda r: np.concatenate([r["obs"], r["action"], r["reward"][:, None], r["next_obs"] - r["obs"]], 1)
     whole = {name: getattr(train, name) for name in ("obs", "action", "reward", "next_obs")}
     reference = stack(whole)
     return (stack(rows) - reference.mean(0)) / (reference.std(0) + 1e-6)
@@ -157,7 +158,7 @@ def _marginals(made: dict[str, np.ndarray], real: dict[str, np.ndarray]) -> list
         a, b = (np.atleast_2d(rows[name].T).T for rows in (made, real))
         for d in range(a.shape[1]):
             entry: dict[str, Any] = {"name": label if a.shape[1] == 1 and name == "reward" else f"{label} {d}"}
-            entry["ks"] = float(ks_2samp(a[:, d], b[:, d]).statistic)
+            entry["ks"] = float(np.asarray(ks_2samp(a[:, d], b[:, d]))[0])
             if len(out) < PICTURES:
                 low, high = np.quantile(np.concatenate([a[:, d], b[:, d]]), [0.001, 0.999])
                 edges = np.linspace(low, high if high > low else low + 1.0, BINS + 1)
@@ -174,23 +175,26 @@ def _nearest(
 ) -> dict[str, float]:
     """Median distance to the nearest training state, in standard deviations per dimension (root mean square)."""
     train = train[rng.permutation(len(train))[:50_000]]
-    near = lambda x: float(np.median(_nearest_distance(x[:1_000] / unit, train / unit)))  # noqa: E731
+    near = lambda x: float(np.median(_nearest_distance(x[:1_000] / unit, train / unit)))
     a, b = near(made), near(real)
     return {"synthetic_to_train": a, "holdout_to_train": b, "ratio": a / max(b, 1e-12)}
 
 
-def _nearest_distance(x: np.ndarray, reference: np.ndarray) -> Float[np.ndarray, n]:
+def _nearest_distance(x: np.ndarray, reference: np.ndarray) -> Float[np.ndarray, " n"]:
     """Distance of each row of x to its nearest reference row, per square root of the dimension."""
-    x, reference = jnp.asarray(x, jnp.float32), jnp.asarray(reference, jnp.float32)
-    norms = jnp.square(reference).sum(1)
-    squared = jax.lax.map(lambda row: (norms - 2 * reference @ row).min() + jnp.square(row).sum(), x, batch_size=50)
+    points = jnp.asarray(reference, jnp.float32)
+    norms = jnp.square(points).sum(1)
+    nearest = lambda row: (norms - 2 * points @ row).min() + jnp.square(row).sum()
+    squared = jax.lax.map(nearest, jnp.asarray(x, jnp.float32), batch_size=50)
     return np.sqrt(np.maximum(np.asarray(squared), 0.0) / x.shape[1])
 
 
 def _inverse_consistency(
     synthetic: Dataset, later: np.ndarray, model: TrainedModel, rng: np.random.Generator
 ) -> float | None:
-    """RMS difference (scaled actions) between the carried action and the one inferred from the pair, after the first step."""
+    """RMS difference (scaled actions) between the carried action and the one inferred from the pair, after the first
+    step.
+    """
     rows = np.flatnonzero(later)
     if len(rows) == 0:
         return None

@@ -1,8 +1,9 @@
-"""Synthetic transitions: starts from the data -> futures from the model -> a Dataset with provenance, in shards that resume.
+"""Synthetic transitions: starts from the data -> futures from the model -> a Dataset with provenance, in shards that
+resume.
 
-Every generated future is an episode of the result: its first action is the recorded one, the others are inferred, and it
-stops at its first end; where it does not end it was cut. Shard i is made from the key folded with i, so a run that was
-killed goes on with the next shard and gives the same bytes.
+Every generated future is an episode of the result: its first action is the recorded one, the others are inferred, and
+it stops at its first end; where it does not end it was cut. Shard i is made from the key folded with i, so a run that
+was killed goes on with the next shard and gives the same bytes.
 
 Run folder (kind `synthetic`): shards/00000.npz ..., generation.json, fidelity.json.
 """
@@ -109,7 +110,7 @@ def _shard(
     starts = draw_starts(train, config.shard, rng, model, config)
     columns = flatten(model.generate(starts, key))
     if path is not None:
-        write_whole(path, lambda file: np.savez(file, **columns))
+        write_whole(path, lambda file: np.savez(file, **columns))  # type: ignore[arg-type]
     return columns
 
 
@@ -185,6 +186,6 @@ def _check_task(model: TrainedModel, data: Dataset) -> None:
     """Refuse data that the model was not trained on: the split by episode would no longer hold."""
     if data.fingerprint != model.data["fingerprint"]:
         raise ConfigError(
-            f"the world model was trained on `{model.data['name']}` ({model.data['origin']}), which is not the dataset given"
+            f"the world model was trained on `{model.data['name']}` ({model.data['origin']}), not on the dataset given"
             f" (`{data.info.name}`): generation starts from the model's own training episodes."
         )

@@ -1,8 +1,8 @@
 """Where generation starts, and which return it asks for.
 
-Starts are recorded (s_t, a_t). The return that is asked for is the recorded return-to-go of the start, or a quantile of the
-data's, times a factor: never a constant chosen by hand for a task. Asking for more than the data hold is possible and has
-hurt in our measurements.
+Starts are recorded (s_t, a_t). The return that is asked for is the recorded return-to-go of the start, or a quantile
+of the data's, times a factor: never a constant chosen by hand for a task. Asking for more than the data hold is
+possible and has hurt in our measurements.
 """
 
 from __future__ import annotations

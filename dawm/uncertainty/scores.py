@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def fair_crps(samples: Float[Array, m *b], observed: Float[Array, "*b"]) -> Float[Array, "*b"]:
+def fair_crps(samples: Float[Array, "m *b"], observed: Float[Array, "*b"]) -> Float[Array, "*b"]:
     """Continuous ranked probability score, unbiased in the number of samples m:
 
     mean_i |x_i - y| - 1 / (2 m (m - 1)) sum_ij |x_i - x_j|  (Ferro 2014). With one sample it is the absolute error.
@@ -23,6 +23,6 @@ def fair_crps(samples: Float[Array, m *b], observed: Float[Array, "*b"]) -> Floa
     return error - (weight * ordered).sum(0) / (m * (m - 1))
 
 
-def spread(samples: Float[Array, m *b]) -> Float[Array, "*b"]:
+def spread(samples: Float[Array, "m *b"]) -> Float[Array, "*b"]:
     """Standard deviation over the samples (n - 1)."""
     return samples.std(0, ddof=1) if samples.shape[0] > 1 else jnp.zeros_like(samples[0])

@@ -7,13 +7,13 @@
 
         s_t+h+1, r_t+h = f(s_t+h, u_h) + std * e_h
 
-    where f is a one-step network (the anchor). This is the same window of states and rewards, written so that the dynamics
-    are as exact as the anchor by construction: an error of the diffusion in u_h is only another action, not a state that
-    no action reaches. In the first two coordinates a small blur of the states is a violation of the dynamics, which is what
-    makes synthetic data harmful in nearly deterministic tasks.
+    where f is a one-step network (the anchor). This is the same window of states and rewards, written so that the
+    dynamics are as exact as the anchor by construction: an error of the diffusion in u_h is only another action, not
+    a state that no action reaches. In the first two coordinates a small blur of the states is a violation of the
+    dynamics, which is what makes synthetic data harmful in nearly deterministic tasks.
 
-In `residual`, u_h is the inverse dynamics model's answer on the recorded pair, and e_h is measured with the recorded action,
-so that it holds the anchor's error and the noise of the environment, and nothing of the inverse model's.
+In `residual`, u_h is the inverse dynamics model's answer on the recorded pair, and e_h is measured with the recorded
+action, so that it holds the anchor's error and the noise of the environment, and nothing of the inverse model's.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ from dawm.worldmodel.onestep import Scales, StepNetwork
 
 class AbstractCoordinates(eqx.Module):
     """Between windows in raw units and the array x of shape (rows, channels) that is diffused."""
+
+    rows: eqx.AbstractVar[int]
+    channels: eqx.AbstractVar[int]
+    inverse: eqx.AbstractVar[InverseDynamics]
 
     @abc.abstractmethod
     def annotate(self, windows: Windows) -> Float[Array, "n k"]:
@@ -56,17 +60,17 @@ class AbstractCoordinates(eqx.Module):
     @abc.abstractmethod
     def decode(
         self, x: Float[Array, "time c"], start: Start
-    ) -> tuple[Float[Array, "steps+1 obs"], Float[Array, "steps act"], Float[Array, steps]]:
+    ) -> tuple[Float[Array, "steps+1 obs"], Float[Array, "steps act"], Float[Array, " steps"]]:
         """Observations, actions and rewards in raw units."""
 
 
-def infer_action(inverse: InverseDynamics, scales: Scales, obs: Array, next_obs: Array) -> Float[Array, act]:
+def infer_action(inverse: InverseDynamics, scales: Scales, obs: Array, next_obs: Array) -> Float[Array, " act"]:
     """The raw action that the inverse dynamics model finds between two raw observations."""
     inferred = inverse.infer(scales.obs.apply(obs), scales.change.apply(next_obs - obs))
     return inferred * scales.act_scale + scales.act_centre
 
 
-def recorded(segment: Segment) -> Bool[Array, time]:
+def recorded(segment: Segment) -> Bool[Array, " time"]:
     """Steps whose content is known: recorded ones, and the padding after a terminal (which stays where it ended)."""
     return segment.valid | ended(segment)
 
@@ -150,7 +154,7 @@ class Residual(AbstractCoordinates):
     inverse: InverseDynamics
     anchor: StepNetwork
     action: Standard  # of the inferred actions
-    spread: Float[Array, obs+1]  # standard deviation of the anchor's residual in standardised units
+    spread: Float[Array, " obs+1"]  # standard deviation of the anchor's residual in standardised units
     rows: int = eqx.field(static=True)
     channels: int = eqx.field(static=True)
 
@@ -158,7 +162,15 @@ class Residual(AbstractCoordinates):
     def build(scales, inverse, anchor, obs_norm, reward_norm, spread, horizon) -> Residual:
         act_dim, obs_dim = scales.act_scale.shape[0], scales.obs.mean.shape[0]
         unit = Standard(jnp.zeros(act_dim), jnp.full(act_dim, 0.6))  # actions in [-1, 1] have a spread of about 0.6
-        return Residual(scales, inverse, anchor, unit, spread, horizon, act_dim + obs_dim + 1)
+        return Residual(
+            scales=scales,
+            inverse=inverse,
+            anchor=anchor,
+            action=unit,
+            spread=spread,
+            rows=horizon,
+            channels=act_dim + obs_dim + 1,
+        )
 
     def annotate(self, windows):
         def row(obs, action, reward, next_obs):

@@ -1,8 +1,8 @@
 """Whether a step ends the MDP: a Bernoulli head on (s, a, s').
 
-Thresholding a diffused flag loses nearly all ends (values stay short of the threshold just before a fall), so the end is
-a classification of its own, trained by cross-entropy on all steps and sampled at generation. Departure from DWM and DAWM,
-which do not model ends at all.
+Thresholding a diffused flag loses nearly all ends (values stay short of the threshold just before a fall), so the end
+is a classification of its own, trained by cross-entropy on all steps and sampled at generation. Departure from DWM
+and DAWM, which do not model ends at all.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ class EndNetwork(eqx.Module):
         self.body = MLP(3 * obs_dim + act_dim, 1, width=config.width, depth=config.depth, activation="silu", key=key)
         self.possible = jnp.asarray(float(possible), jnp.float32)
 
-    def logit(self, x: Float[Array, "in"]) -> Float[Array, ""]:
+    def logit(self, x: Float[Array, " in"]) -> Float[Array, ""]:
         return self.body(x)[0]
 
-    def probability(self, x: Float[Array, "in"]) -> Float[Array, ""]:
+    def probability(self, x: Float[Array, " in"]) -> Float[Array, ""]:
         return jax.lax.stop_gradient(self.possible) * jax.nn.sigmoid(self.logit(x))
 
 
-def end_inputs(obs, action, change, next_obs) -> Float[Array, "in"]:
+def end_inputs(obs, action, change, next_obs) -> Float[Array, " in"]:
     """What the end network sees; all parts standardised."""
     return jnp.concatenate([obs, action, change, next_obs])
 
 
-def end_loss(network: EndNetwork, x: Float[Array, "b in"], terminal: Float[Array, b]) -> Float[Array, ""]:
+def end_loss(network: EndNetwork, x: Float[Array, "b in"], terminal: Float[Array, " b"]) -> Float[Array, ""]:
     """Mean cross-entropy."""
     return optax.sigmoid_binary_cross_entropy(jax.vmap(network.logit)(x), terminal).mean()

@@ -1,7 +1,9 @@
-"""From a dataset to a trained world model: split by episode, one-step networks, then the diffusion; measured as it goes.
+"""From a dataset to a trained world model: split by episode, one-step networks, then the diffusion; measured as it
+goes.
 
-Run folder (kind `world_model`): `networks/` (the first phase, a run folder of its own), metrics.jsonl and checkpoints of the
-diffusion, `holdout.json` with the errors on held-out episodes, `model.ckpt` with everything that generation needs.
+Run folder (kind `world_model`): `networks/` (the first phase, a run folder of its own), metrics.jsonl and checkpoints
+of the diffusion, `holdout.json` with the errors on held-out episodes, `model.ckpt` with everything that generation
+needs.
 """
 
 from __future__ import annotations
@@ -54,8 +56,8 @@ def train_world_model(
 ) -> TrainedModel:
     """Train on the training episodes of `data` and measure on the others; resumes from `folder`.
 
-    Raises DatasetError if no episode can be held out, NumericalError if a loss is not finite, ConfigError if the folder holds
-    another run.
+    Raises DatasetError if no episode can be held out, NumericalError if a loss is not finite, ConfigError if the
+    folder holds another run.
     """
     config = config or WorldModelConfig()
     origin = {"name": data.info.name, "origin": data.info.origin, "fingerprint": data.fingerprint}
@@ -92,7 +94,9 @@ def train_world_model(
 def assemble(
     config: WorldModelConfig, spec: Spec, scales: Scales, networks: Networks, train: Dataset | None, *, key
 ) -> TrajectoryModel:
-    """The trajectory model around trained one-step networks; its normalisers are fitted on `train` (blank without it)."""
+    """The trajectory model around trained one-step networks; its normalisers are fitted on `train` (blank without
+    it).
+    """
     windows = None
     if train is not None:
         windows = make_windows(
@@ -143,7 +147,7 @@ def _train_diffusion(
 
     def loss(body, model, windows, notes, rows, keys):
         full = eqx.tree_at(lambda m: m.body, model, body)
-        one = lambda row, key: full.loss(windows.segment(row), notes[windows.rows(row)], key)  # noqa: E731
+        one = lambda row, key: full.loss(windows.segment(row), notes[windows.rows(row)], key)
         total, counted = jax.vmap(one)(rows, keys)
         return total.sum() / counted.sum()
 
@@ -191,7 +195,7 @@ def _steps(config: TrajectoryConfig) -> int:
 
 def parameter_counts(model: TrajectoryModel, networks: Networks) -> dict[str, int]:
     """Numbers of trained parameters by part."""
-    count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array)))  # noqa: E731
+    count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array)))
     parts = {"body": model.body, "anchor": networks.anchor, "inverse": networks.inverse, "ends": networks.ends}
     yardsticks = {"one_step": networks.one_step, "ensemble": networks.ensemble}
     return {name: count(tree) for name, tree in (parts | yardsticks).items()}

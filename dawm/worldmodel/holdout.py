@@ -1,10 +1,10 @@
 """How good a world model is on episodes that it never saw, beside the yardsticks on the same windows.
 
-For windows of held-out episodes and h = 1..T: error and CRPS of the state after h steps, in standard deviations of the state
-(root mean square over dimensions). `dawm` sees (s_t, a_t, g) only; the one-step network and the Gaussian ensemble are
-unrolled with the *recorded* actions, which from the second step on is information that the trajectory model does not have.
-At the first step all see the same. `consistency` asks of generated steps what no recorded future can: does the plain
-one-step network, given the inferred action, reach the generated next state?
+For windows of held-out episodes and h = 1..T: error and CRPS of the state after h steps, in standard deviations of
+the state (root mean square over dimensions). `dawm` sees (s_t, a_t, g) only; the one-step network and the Gaussian
+ensemble are unrolled with the *recorded* actions, which from the second step on is information that the trajectory
+model does not have. At the first step all see the same. `consistency` asks of generated steps what no recorded future
+can: does the plain one-step network, given the inferred action, reach the generated next state?
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _errors(model: TrajectoryModel, segments: Segment, obs: Array, reward: Array
     valid = segments.valid[:, :steps]
     truth = segments.obs[:, 1 : steps + 1] / model.scales.obs.scale
     scaled = jnp.moveaxis(obs / model.scales.obs.scale, 1, 0)  # samples first
-    per_step = lambda x: _per_step(x.mean(-1), valid)  # noqa: E731
+    per_step = lambda x: _per_step(x.mean(-1), valid)
     reward_error = jnp.square(jnp.moveaxis(reward, 1, 0) - segments.reward[:, :steps]).mean(0)
     return {
         "rmse": jnp.sqrt(per_step(jnp.square(scaled - truth).mean(0))).tolist(),
@@ -131,18 +131,20 @@ def _errors(model: TrajectoryModel, segments: Segment, obs: Array, reward: Array
     }
 
 
-def _per_step(x: Float[Array, "n steps"], valid: Array) -> Float[Array, steps]:
+def _per_step(x: Float[Array, "n steps"], valid: Array) -> Float[Array, " steps"]:
     return jnp.where(valid, x, 0.0).sum(0) / jnp.maximum(valid.sum(0), 1)
 
 
 def _consistency(model: TrajectoryModel, networks: Networks, segments: Segment, futures: Segment) -> dict[str, Any]:
-    """RMSE of the plain one-step network, in standard deviations of the change: on generated steps and on recorded ones."""
+    """RMSE of the plain one-step network, in standard deviations of the change: on generated steps and on recorded
+    ones.
+    """
 
     def error(obs, action, next_obs):
         predicted = networks.one_step(model.scales.inputs(obs, action))[:-1]
         return jnp.square(predicted - model.scales.change.apply(next_obs - obs)).mean()
 
-    over = lambda f, n: jax.vmap(f) if n == 1 else jax.vmap(over(f, n - 1))  # noqa: E731
+    over = lambda f, n: jax.vmap(f) if n == 1 else jax.vmap(over(f, n - 1))
     generated = over(error, 3)(futures.obs[:, :, :-1], futures.action, futures.obs[:, :, 1:])
     recorded = over(error, 2)(segments.obs[:, :-1], segments.action, segments.obs[:, 1:])
     valid = futures.valid

@@ -1,8 +1,8 @@
 """The first of two phases of training: every network that looks at one step only, all in one program.
 
 They are the parts that the trajectory model is built on (anchor, inverse dynamics, ends) and the yardsticks that it is
-measured against (a plain one-step network and a Gaussian ensemble, trained on the same rows for the same updates). Their
-losses share no parameter, so one optimiser step on the sum trains each as if it were alone.
+measured against (a plain one-step network and a Gaussian ensemble, trained on the same rows for the same updates).
+Their losses share no parameter, so one optimiser step on the sum trains each as if it were alone.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def fit_scales(data: Dataset, spec: Spec) -> Scales:
 
 def device_rows(data: Dataset) -> Transition:
     """All transitions as device arrays, float32."""
-    move = lambda leaf: jnp.asarray(leaf, jnp.float32 if np.issubdtype(leaf.dtype, np.floating) else leaf.dtype)  # noqa: E731
+    move = lambda leaf: jnp.asarray(leaf, jnp.float32 if np.issubdtype(leaf.dtype, np.floating) else leaf.dtype)
     return jax.tree.map(move, data.transitions())
 
 
@@ -104,7 +104,8 @@ def train_networks(
 
     state = fit(
         update, state, (device_rows(data), scales), config.loop,
-        seed=seed, folder=folder, monitor=monitor and (lambda step, state: monitor(state[0])), label="one-step networks",
+        seed=seed, folder=folder, monitor=monitor and (lambda step, state: monitor(state[0])),
+        label="one-step networks",
     )  # fmt: skip
     return state[0]
 

@@ -1,8 +1,10 @@
-"""One-step networks: (s, a) -> change of state and reward. The anchor of the default model, and the yardsticks beside it.
+"""One-step networks: (s, a) -> change of state and reward. The anchor of the default model, and the yardsticks beside
+it.
 
-`StepNetwork` regresses the standardised change (s' - s) / std and reward; with `linear_skip` a linear map runs beside the
-perceptron, so that shifts, delays and linear dynamics are exact from the start. `GaussianEnsemble` is the probabilistic
-ensemble of PETS, used by MOPO and its heirs (Chua et al. 2018; Yu et al. 2020): every member has a mean and a variance.
+`StepNetwork` regresses the standardised change (s' - s) / std and reward; with `linear_skip` a linear map runs beside
+the perceptron, so that shifts, delays and linear dynamics are exact from the start. `GaussianEnsemble` is the
+probabilistic ensemble of PETS, used by MOPO and its heirs (Chua et al. 2018; Yu et al. 2020): every member has a mean
+and a variance.
 """
 
 from __future__ import annotations
@@ -44,21 +46,21 @@ class Scales(eqx.Module):
     obs: Standard
     change: Standard  # of s' - s
     reward: Standard  # of the reward, as a vector of length one
-    act_centre: Float[Array, act]
-    act_scale: Float[Array, act]
+    act_centre: Float[Array, " act"]
+    act_scale: Float[Array, " act"]
 
     def action(self, action: Float[Array, "*b act"]) -> Float[Array, "*b act"]:
         """Actions in [-1, 1]."""
         return (action - self.act_centre) / self.act_scale
 
-    def inputs(self, obs: Float[Array, obs], action: Float[Array, act]) -> Float[Array, obs+act]:
+    def inputs(self, obs: Float[Array, " obs"], action: Float[Array, " act"]) -> Float[Array, " obs+act"]:
         return jnp.concatenate([self.obs.apply(obs), self.action(action)])
 
-    def targets(self, obs, reward, next_obs) -> Float[Array, obs+1]:
+    def targets(self, obs, reward, next_obs) -> Float[Array, " obs+1"]:
         """The standardised change and reward."""
         return jnp.concatenate([self.change.apply(next_obs - obs), self.reward.apply(reward[None])])
 
-    def outcome(self, obs: Float[Array, obs], out: Float[Array, obs+1]) -> tuple[Array, Array]:
+    def outcome(self, obs: Float[Array, " obs"], out: Float[Array, " obs+1"]) -> tuple[Array, Array]:
         """(next observation, reward) in raw units."""
         return obs + self.change.invert(out[:-1]), self.reward.invert(out[-1:])[0]
 
@@ -75,7 +77,7 @@ class StepNetwork(eqx.Module):
         self.body = MLP(size_in, size_out, width=config.width, depth=config.depth, activation="silu", key=key_body)
         self.skip = eqx.nn.Linear(size_in, size_out, use_bias=False, key=key_skip) if config.linear_skip else None
 
-    def __call__(self, x: Float[Array, "in"]) -> Float[Array, out]:
+    def __call__(self, x: Float[Array, " in"]) -> Float[Array, " out"]:
         return self.body(x) + (0.0 if self.skip is None else self.skip(x))
 
 
@@ -88,8 +90,8 @@ class GaussianEnsemble(eqx.Module):
     """Members with a diagonal Gaussian over the standardised (change, reward)."""
 
     members: MLP  # stacked on a leading axis
-    low: Float[Array, out]  # soft bounds of the log-variance, learnt as in PETS
-    high: Float[Array, out]
+    low: Float[Array, " out"]  # soft bounds of the log-variance, learnt as in PETS
+    high: Float[Array, " out"]
     count: int = eqx.field(static=True)
 
     def __init__(self, config: EnsembleConfig, obs_dim: int, act_dim: int, *, key):
@@ -101,12 +103,12 @@ class GaussianEnsemble(eqx.Module):
         self.low, self.high = jnp.full(size, -10.0), jnp.full(size, 0.5)
         self.count = config.members
 
-    def __call__(self, x: Float[Array, "in"]) -> tuple[Float[Array, "m out"], Float[Array, "m out"]]:
+    def __call__(self, x: Float[Array, " in"]) -> tuple[Float[Array, "m out"], Float[Array, "m out"]]:
         """Mean and log-variance of every member."""
         out = eqx.filter_vmap(lambda member: member(x))(self.members)
         return self._split(out)
 
-    def member(self, index: Array, x: Float[Array, "in"]) -> tuple[Float[Array, out], Float[Array, out]]:
+    def member(self, index: Array, x: Float[Array, " in"]) -> tuple[Float[Array, " out"], Float[Array, " out"]]:
         """Mean and log-variance of one member."""
         chosen = jax.tree.map(lambda leaf: leaf[index] if eqx.is_array(leaf) else leaf, self.members)
         return self._split(chosen(x))

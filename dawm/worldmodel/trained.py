@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
+from dawm.data.dataset import Dataset
 from dawm.errors import FileError
 from dawm.run import checkpoint
 from dawm.run.config import from_dict
@@ -47,9 +48,10 @@ class TrainedModel:
         parts = []
         for first in range(0, count, BATCH):
             chunk = jax.tree.map(lambda leaf, first=first: _padded(leaf[first : first + BATCH]), starts)
+            used = min(BATCH, count - first)
             keys = jax.vmap(lambda i: jr.fold_in(key, i))(jnp.arange(first, first + BATCH))
             out = jax.device_get(_generate(self.model, chunk, keys))
-            parts.append(jax.tree.map(lambda leaf, n=min(BATCH, count - first): leaf[:n], out))
+            parts.append(jax.tree.map(lambda leaf, n=used: leaf[:n], out))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
     @cached_property
@@ -66,7 +68,9 @@ class TrainedModel:
 
     @staticmethod
     def load(folder: str | Path) -> TrainedModel:
-        """The model of a finished run folder. Raises FileError where there is none, CheckpointError where it is damaged."""
+        """The model of a finished run folder. Raises FileError where there is none, CheckpointError where it is
+        damaged.
+        """
         from dawm.worldmodel.fit import WorldModelConfig, assemble
         from dawm.worldmodel.networks import Networks, fit_scales
 
@@ -76,25 +80,25 @@ class TrainedModel:
             raise FileError(f"the world model in `{folder}` is not finished. Go on with: dawm resume {folder}")
         stored = run.read_config()["config"]
         config = from_dict(WorldModelConfig, stored["world_model"], "world_model.")
-        spec = Spec(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored["spec"].items()})
+        facts = stored["spec"]
+        bounds = tuple(facts["act_low"]), tuple(facts["act_high"])
+        spec = Spec(facts["obs_dim"], facts["act_dim"], *bounds, facts.get("horizon"))
 
         def blank():
-            rows = _BlankRows(spec)
+            rows = _blank_rows(spec)
             networks = Networks(config.networks, spec.obs_dim, spec.act_dim, True, key=jr.key(0))
-            return assemble(config, spec, fit_scales(rows, spec), networks, None, key=jr.key(0))  # type: ignore[arg-type]
+            return assemble(config, spec, fit_scales(rows, spec), networks, None, key=jr.key(0))
 
         model = checkpoint.load(path, blank())
         data = checkpoint.read_header(path)["data"]
         return TrainedModel(model, config, spec, data, run.read_json("holdout.json") or {}, run.path)
 
 
-class _BlankRows:
-    """Two rows of zeros and ones: enough to build normalisers of the right shape before their values are loaded."""
-
-    def __init__(self, spec: Spec):
-        self.obs = np.zeros((2, spec.obs_dim), np.float32)
-        self.next_obs = np.ones((2, spec.obs_dim), np.float32)
-        self.reward = np.zeros(2, np.float32)
+def _blank_rows(spec: Spec) -> Dataset:
+    """Two rows: enough to build normalisers of the right shape before their values are loaded."""
+    obs, action, flag = np.zeros((2, spec.obs_dim)), np.zeros((2, spec.act_dim)), np.zeros(2)
+    bounds = np.asarray(spec.act_low), np.asarray(spec.act_high)
+    return Dataset(obs, action, flag, obs + 1.0, flag > 0, np.asarray([2]), flag.astype(int), *bounds)
 
 
 @eqx.filter_jit

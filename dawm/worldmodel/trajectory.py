@@ -1,4 +1,5 @@
-"""The trajectory model: p(s_t+1, r_t, s_t+2, r_t+1, ... | s_t, a_t, g) by diffusion, actions by inverse dynamics, ends by a head.
+"""The trajectory model: p(s_t+1, r_t, s_t+2, r_t+1, ... | s_t, a_t, g) by diffusion, actions by inverse dynamics,
+ends by a head.
 
 DWM (arXiv 2402.03570) diffuses a window of future states and rewards given the current state, the current action and a
 return-to-go g; DAWM (arXiv 2509.19538) completes it into one-step transitions with an inverse dynamics model.
@@ -8,12 +9,13 @@ return-to-go g; DAWM (arXiv 2509.19538) completes it into one-step transitions w
     ends               e_h ~ Bernoulli(p(end | s_h, a_h, s_h+1)); a future stops at its first end
 
 Departures from the papers, in every preset: ends are modelled (neither paper does); only recorded steps and the padding
-after an end count in the loss; the return-to-go is standardised over the data and not divided by a hand constant per task.
-The `paper` preset follows DWM where it is explicit; what it leaves open is listed in docs/methods.md.
+after an end count in the loss; the return-to-go is standardised over the data and not divided by a hand constant per
+task. The `paper` preset follows DWM where it is explicit; what it leaves open is listed in docs/methods.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -62,7 +64,7 @@ class TrajectoryConfig:
 class TrajectoryModel(eqx.Module):
     """The whole model of one window; every method is for one example, without a batch axis."""
 
-    body: eqx.Module
+    body: Callable[..., Array]  # a row of nets.registry.BODIES
     coordinates: AbstractCoordinates
     ends: EndNetwork
     scales: Scales
@@ -73,7 +75,7 @@ class TrajectoryModel(eqx.Module):
     def process(self) -> Process:
         return make_process(self.config.process)
 
-    # -- training -------------------------------------------------------------------------------------------------------
+    # -- training -----------------------------------------------------------------------------------------------------
 
     def loss(self, segment: Segment, notes: Float[Array, "time k"], key: PRNGKeyArray) -> tuple[Array, Array]:
         """(sum of the weighted squared errors, number of entries that count) of one window."""
@@ -85,7 +87,7 @@ class TrajectoryModel(eqx.Module):
         error = self.process.error(self._denoise(start, keep), x0, key_error, known=known and known[0])
         return jnp.where(counted, error, 0.0).sum(), counted.sum()
 
-    # -- generation -----------------------------------------------------------------------------------------------------
+    # -- generation ---------------------------------------------------------------------------------------------------
 
     def generate(self, start: Start, key: PRNGKeyArray) -> Segment:
         """One future of the start, in raw units."""
@@ -106,10 +108,10 @@ class TrajectoryModel(eqx.Module):
         shape = (self.coordinates.rows, self.coordinates.channels)
         return self.process.sample(denoise, shape, key, known=mask, value=value)
 
-    def predict(self, obs: Float[Array, obs], action: Float[Array, act], *, key: PRNGKeyArray) -> Prediction:
+    def predict(self, obs: Float[Array, " obs"], action: Float[Array, " act"], *, key: PRNGKeyArray) -> Prediction:
         """A sample of the first step, for the mean return-to-go of the data (`Dynamics`)."""
         start = Start(obs, action, self.returns.mean[0], jnp.asarray(-1))
-        states, actions, rewards = self.coordinates.decode(self.sample(start, key), start)
+        states, _, rewards = self.coordinates.decode(self.sample(start, key), start)
         return Prediction(states[1], rewards[0], self.end_probability(obs, action, states[1]))
 
     def end_probability(self, obs, action, next_obs) -> Float[Array, ""]:
@@ -117,7 +119,7 @@ class TrajectoryModel(eqx.Module):
         parts = (self.scales.obs.apply(obs), self.scales.action(action), self.scales.change.apply(next_obs - obs))
         return self.ends.probability(end_inputs(*parts, self.scales.obs.apply(next_obs)))
 
-    # -- inside ---------------------------------------------------------------------------------------------------------
+    # -- inside -------------------------------------------------------------------------------------------------------
 
     def _denoise(self, start: Start, keep: Array) -> Denoise:
         """`denoise(x, sigma)` for this start, with or without its return-to-go."""
