@@ -138,7 +138,7 @@ def is_jump(data: Dataset, rows: np.ndarray, unit: np.ndarray) -> bool:
     if len(normal) < 20:
         return True
     scale = np.where(unit > 0, unit, 1.0)
-    size = lambda at: np.linalg.norm((data.next_obs[at] - data.obs[at]) / scale, axis=1)  # noqa: E731
+    size = lambda at: np.linalg.norm((data.next_obs[at] - data.obs[at]) / scale, axis=1)
     return bool(np.median(size(rows)) > np.quantile(size(normal), 0.99))
 
 
@@ -146,15 +146,15 @@ def drift(data: Dataset) -> list[Finding]:
     """Episode k is not shifted by k rows, as it is when T + 1 observations an episode were paired with T actions."""
     unit = spread(data.obs)
     scale = np.where(unit > 0, unit, 1.0)
-    episodes = np.flatnonzero(data.lengths > np.arange(data.episodes) + 1)
-    episodes = episodes[(episodes >= 1) & (episodes <= 50)]
+    number = np.arange(data.episodes)
+    episodes = number[(number >= 2) & (number <= 100) & (data.lengths > number + 2)]
     normal = inside(data)
-    if len(episodes) < 3 or len(normal) < 100:
+    if len(episodes) < 5:
         return []
-    rows = data.episode_starts[episodes] + episodes - 1  # the last row before the leak of earlier episodes ends
-    size = lambda at: np.linalg.norm((data.obs[at + 1] - data.obs[at]) / scale, axis=1)  # noqa: E731
-    limit = np.quantile(size(normal), 0.99)
-    if (size(rows) > limit).mean() < 0.8:
+    rows = data.episode_starts[episodes] + episodes - 1  # the last row before the episode's own observations begin
+    size = lambda at: np.linalg.norm((data.obs[at + 1] - data.obs[at]) / scale, axis=1)
+    jump = (size(rows) > np.quantile(size(normal), 0.9)) & (size(rows) > 2 * np.maximum(size(rows - 1), size(rows + 1)))
+    if jump.mean() < 0.8:
         return []
     text = (
         "the observations jump after k rows in episode k: each episode's observations begin k rows too early. A "
@@ -209,11 +209,11 @@ def actions(data: Dataset) -> list[Finding]:
     best = max(gains, key=lambda k: gains[k])
     if best == 0 or gains[best] < 0.1 or 1 - gains[best] > 0.5 * (1 - gains[0]):
         return []
+    other = "or the policy is deterministic" if best == 1 else "or the system reacts one step late"
     text = (
-        f"the change of the observation in a row is explained by the action {best:+d} row away "
-        f"({100 * gains[best]:.0f} % of what"
-        f" the observation leaves open) better than by its own ({100 * gains[0]:.0f} %): actions and observations are"
-        " shifted against each other. Compare a few rows with the recorder."
+        f"the change of the observation in a row is explained by the action {best:+d} row away"
+        f" ({100 * gains[best]:.0f} % of what the observation leaves open) better than by its own"
+        f" ({100 * gains[0]:.0f} %): actions and observations are shifted against each other, {other}."
+        " Compare a few rows with the recorder."
     )
-    # the actions of a noiseless policy say nothing that the observation does not: then this proves less
-    return [Finding("error" if gains[0] > 0.01 else "warning", "action_alignment", text)]
+    return [Finding("warning", "action_alignment", text)]

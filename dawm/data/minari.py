@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,13 @@ def is_id(name: str) -> bool:
     return ID.fullmatch(name) is not None
 
 
+def recognise(kind: str, path: Path, keys: Collection[str]) -> bool:
+    """Whether a file holds Minari's episodes, or a folder a dataset (`<id>` or `<id>/data`)."""
+    if kind == "folder":
+        return "main_data.hdf5" in keys or (path / "data" / "metadata.json").is_file()
+    return kind == "hdf5" and "episode_0" in keys
+
+
 def root_folder(root: str | Path | None = None) -> Path:
     """The local Minari root: the one given, or MINARI_DATASETS_PATH, or ~/.minari/datasets."""
     return Path(root or os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets").expanduser()
@@ -55,11 +62,14 @@ def load(path: Path) -> Dataset:
 
     Raises FileError if it is damaged, DatasetError on discrete actions, images, or episodes without T + 1 observations.
     """
-    folder = next((f for f in (path / "data", path, path.parent) if (f / "main_data.hdf5").is_file()), None)
-    if folder is not None:
-        parts, notes = read_episodes(folder / "main_data.hdf5")
-    elif (path / "data" / "metadata.json").is_file():
-        folder = path / "data"
+    if path.is_file():
+        folder, file = path.parent, path
+    else:
+        folder = path / "data" if (path / "data").is_dir() else path
+        file = folder / "main_data.hdf5"
+    if file.is_file():
+        parts, notes = read_episodes(file)
+    elif (folder / "metadata.json").is_file():
         parts, notes = read_with_minari(folder)
     else:
         raise FileError(
@@ -104,9 +114,8 @@ def describe(folder: Path, metadata: dict[str, Any]) -> DatasetInfo:
     env = spec.get("id")
     known = references.find(name, env)
     if metadata.get("ref_min_score") is not None and metadata.get("ref_max_score") is not None:
-        known = References(
-            float(metadata["ref_min_score"]), float(metadata["ref_max_score"]), f"metadata of the Minari dataset {name}"
-        )
+        text = (metadata.get("dawm") or {}).get("references") or f"metadata of the Minari dataset {name}"
+        known = References(float(metadata["ref_min_score"]), float(metadata["ref_max_score"]), text)
     details = {
         k: v for k, v in metadata.items() if k in ("author", "algorithm_name", "description", "minari_version", "dawm")
     }

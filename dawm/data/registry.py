@@ -42,7 +42,7 @@ class Source(NamedTuple):
 SOURCES = {
     "native": Source(lambda c: c.format.startswith("dawm-dataset"), native.load, "dawm's own HDF5"),
     "minari": Source(
-        lambda c: "episode_0" in c.keys or (c.kind == "folder" and (c.path / "data" / "metadata.json").is_file()),
+        lambda c: minari.recognise(c.kind, c.path, c.keys),
         minari.load,
         "a Minari dataset: its folder, main_data.hdf5, or id",
     ),
@@ -98,7 +98,11 @@ def load(
 
 def load_text(text: str, format: str | None) -> Dataset:
     """A path or a name, or several joined with `+`."""
-    parts = [text] if Path(text).expanduser().exists() else [part.strip() for part in text.split("+") if part.strip()]
+    parts = (
+        [text]
+        if text.strip() and Path(text).expanduser().exists()
+        else [part.strip() for part in text.split("+") if part.strip()]
+    )
     if not parts:
         raise FileError("the name of the dataset is empty; give a path or a name such as `demo` or `hopper-medium-v2`.")
     loaded = [load_one(part, format) for part in parts]
@@ -168,7 +172,7 @@ def resolve(text: str) -> Path:
     if prefix not in PREFIXES:
         prefix, rest = "", text
     path = Path(rest).expanduser()
-    if prefix in ("", "file") and path.exists():
+    if path.exists():
         return path
     if prefix == "file":
         raise FileError(f"there is no file or folder `{path}`.")

@@ -10,7 +10,7 @@ import pytest
 
 @dataclass(frozen=True)
 class Marker:
-    """Observation t of episode e is (1000 e + t, -(1000 e + t) - 0.5); each episode has T + 1 of them, none like another."""
+    """Observation t of episode e is (1000 e + t, -(1000 e + t) - 0.5); an episode has T + 1 of them, all different."""
 
     lengths: tuple[int, ...] = (3, 1, 4, 2, 5)
     ended: tuple[bool, ...] = (True, False, False, True, False)  # terminal; the others are cut
@@ -52,8 +52,8 @@ class Marker:
         }
 
     def check(self, data, *, shifted: bool = False) -> None:
-        """Every row of `data` is the true one. `shifted`: the source stored no next observations, so the last row of each
-        cut episode is gone and a terminal row repeats its observation."""
+        """Every row of `data` is the true one. `shifted`: the source stored no next observations, so the last row of
+        each cut episode is gone and a terminal row repeats its observation."""
         position = 0
         for e, length in enumerate(self.lengths):
             steps = length - 1 if shifted and not self.ended[e] else length

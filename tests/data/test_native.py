@@ -15,7 +15,9 @@ from dawm.errors import FileError
 
 
 def test_round_trip_keeps_every_bit_and_all_that_is_known(marker, tmp_path):
-    info = DatasetInfo("n", "o", "f", "E-v1", 7, References(1.0, 2.0, "s"), ("a", "b"), ("note",), {"k": [1, {"x": None}]})
+    info = DatasetInfo(
+        "n", "o", "f", "E-v1", 7, References(1.0, 2.0, "s"), ("a", "b"), ("note",), {"k": [1, {"x": None}]}
+    )
     data = replace(load(marker.flat | {"source": np.array([0, 1, 0, 1, 1])}), info=info)
     data.save(tmp_path / "deep" / "x.h5")
     back = native.load(tmp_path / "deep" / "x.h5")
@@ -65,7 +67,7 @@ def test_a_failed_write_leaves_the_old_file(marker, tmp_path, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(native, "write", full)
-    with pytest.raises(FileError, match="cannot be written .*no space"):
+    with pytest.raises(FileError, match=r"cannot be written .*no space"):
         data.save(tmp_path / "x.h5")
     assert (tmp_path / "x.h5").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["x.h5"]

@@ -98,7 +98,13 @@ def test_unmarked_ends_are_found_where_the_stored_next_observation_does_not_go_o
     obs[45:] += 100
     following = np.concatenate([obs[1:], obs[-1:] + 1])
     following[ends - 1] = obs[ends - 1] + 0.5
-    columns = {"obs": obs, "action": np.zeros((60, 1)), "reward": step, "next_obs": following, "terminals": np.zeros(60)}
+    columns = {
+        "obs": obs,
+        "action": np.zeros((60, 1)),
+        "reward": step,
+        "next_obs": following,
+        "terminals": np.zeros(60),
+    }
     data = load(columns)
     assert data.episode_ends.tolist() == ends.tolist()
     assert data.info.details["ends_inferred"] == 2
@@ -147,7 +153,7 @@ def test_wrong_columns_are_named(marker, change, says):
 
 
 def test_a_missing_column_is_named_with_its_spellings(marker):
-    with pytest.raises(DatasetError, match="no reward column: one of `rewards`, `reward` .* hold `actions`"):
+    with pytest.raises(DatasetError, match=r"no reward column: one of `rewards`, `reward` .* hold `actions`"):
         load(without(marker.flat, "rewards"))
 
 
@@ -242,8 +248,8 @@ def test_d3rlpy_episodes(marker, tmp_path, write_h5):
 @pytest.fixture
 def trajectories(marker):
     """OGBench: T + 1 rows a trajectory, the last of which holds the final state and an action that leads nowhere."""
-    stray = lambda e: np.concatenate([marker.actions(e), [[0.99]]])  # noqa: E731
-    last = lambda e: np.append(np.zeros(marker.lengths[e]), 1.0)  # noqa: E731
+    stray = lambda e: np.concatenate([marker.actions(e), [[0.99]]])
+    last = lambda e: np.append(np.zeros(marker.lengths[e]), 1.0)
     return {
         "observations": marker.join(marker.observations),
         "actions": marker.join(stray).astype(np.float32),
@@ -308,9 +314,17 @@ def test_minari_from_folder_data_folder_file_and_id(marker, tmp_path, monkeypatc
     space = {"type": "Box", "low": [-2.0], "high": [3.0]}
     spec = {"id": "Toy-v0", "max_episode_steps": 5}
     metadata = {"dataset_id": "lab/toy/marker-v3", "action_space": json.dumps(space), "env_spec": json.dumps(spec)}
-    folder = write_minari(tmp_path / "lab/toy/marker-v3", marker, metadata=metadata | {"ref_min_score": 1.0, "ref_max_score": 5.0})
+    folder = write_minari(
+        tmp_path / "lab/toy/marker-v3", marker, metadata=metadata | {"ref_min_score": 1.0, "ref_max_score": 5.0}
+    )
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
-    for source in (folder, folder / "data", folder / "data" / "main_data.hdf5", "lab/toy/marker-v3", "minari:lab/toy/marker-v3"):
+    for source in (
+        folder,
+        folder / "data",
+        folder / "data" / "main_data.hdf5",
+        "lab/toy/marker-v3",
+        "minari:lab/toy/marker-v3",
+    ):
         data = load(source)
         marker.check(data)
         assert data.info.format == "minari"
@@ -321,7 +335,7 @@ def test_minari_from_folder_data_folder_file_and_id(marker, tmp_path, monkeypatc
 
 
 def test_minari_dict_observations_are_flattened_in_sorted_order(marker, tmp_path):
-    parts = lambda e: {  # noqa: E731
+    parts = lambda e: {
         "observations/z": marker.observations(e)[:, 1],
         "observations/goal/a": marker.observations(e)[:, :1],
     }
@@ -331,14 +345,16 @@ def test_minari_dict_observations_are_flattened_in_sorted_order(marker, tmp_path
 
 
 def test_minari_episode_without_the_final_observation_is_refused(marker, tmp_path):
-    short = lambda e: {"observations": marker.observations(e)[:-1]}  # noqa: E731
+    short = lambda e: {"observations": marker.observations(e)[:-1]}
     with pytest.raises(DatasetError, match="hold one observation more"):
         load(write_minari(tmp_path / "x-v0", marker, short))
 
 
 def test_minari_discrete_actions_are_refused(marker, tmp_path):
     with pytest.raises(DatasetError, match="Discrete"):
-        load(write_minari(tmp_path / "x-v0", marker, metadata={"action_space": json.dumps({"type": "Discrete", "n": 3})}))
+        load(
+            write_minari(tmp_path / "x-v0", marker, metadata={"action_space": json.dumps({"type": "Discrete", "n": 3})})
+        )
 
 
 def test_minari_written_by_minari_itself(marker, tmp_path, monkeypatch):
@@ -360,6 +376,6 @@ def test_minari_written_by_minari_itself(marker, tmp_path, monkeypatch):
         for e in range(5)
     ]
     boxes = [gym.spaces.Box(-np.inf, np.inf, (2,), np.float32), gym.spaces.Box(-1, 1, (1,), np.float32)]
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="is set to None"):
         minari.create_dataset_from_buffers("marker-v0", buffers, observation_space=boxes[0], action_space=boxes[1])
     marker.check(load("minari:marker-v0"))
