@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dawm.report.collect import RunRecord, Stage, dig, leaves
+from dawm.report.numerals import number
 from dawm.report.tables import Table
 
 
@@ -70,22 +71,21 @@ def _stage_commands(record: RunRecord) -> list[tuple[str, list[str]]]:
         out.append(("The world model alone", ["dawm", "train", origin, "--out", str(record.model.path)]))
     synthetic = record.synthetic
     if synthetic is not None:
-        number = synthetic.get("generation", "transitions")
+        amount = number(synthetic.get("generation", "transitions"))
         source = (
             str(record.model.path)
             if record.model
             else str(synthetic.get("generation", "source", "model") or "MODEL_DIR")
         )
-        size = [] if number is None else ["-n", f"{number:.0f}"]
+        size = [] if amount is None else ["-n", f"{amount:.0f}"]
         out.append(("Synthetic data alone", ["dawm", "generate", source, "--out", str(synthetic.path), *size]))
     for policy in record.policies:
-        out.append((f"Policy `{policy.name}` alone", _policy_command(policy, record, origin)))
+        out.append((f"Policy {policy.name} alone", _policy_command(policy, record, origin)))
         if policy.get("scores", "env"):
-            episodes = (
-                ["--episodes", f"{policy.get('scores', 'episodes'):.0f}"] if policy.get("scores", "episodes") else []
-            )
-            line = ["dawm", "eval", str(policy.path), "--env", str(policy.get("scores", "env")), *episodes]
-            out.append((f"Score of `{policy.name}` alone", line))
+            played = number(policy.get("scores", "episodes"))
+            line = ["dawm", "eval", str(policy.path), "--env", str(policy.get("scores", "env"))]
+            line += [] if played is None else ["--episodes", f"{played:.0f}"]
+            out.append((f"Score of {policy.name}", line))
     return [*out, ("This page", ["dawm", "report", str(record.path)])]
 
 

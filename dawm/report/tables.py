@@ -114,4 +114,6 @@ def score_notes(record: RunRecord) -> Iterator[str]:
 
 
 def _checkpoint(value: Any) -> str:
-    return f"step {numerals.count(value)}" if numerals.number(value) is not None else str(value or "step not recorded")
+    if numerals.number(value) is not None:
+        return f"step {numerals.count(value)}"
+    return value if isinstance(value, str) else "step not recorded"
