@@ -1,0 +1,92 @@
+"""What a learner is fed, and what a trained policy gives back: units, statistics, errors."""
+
+import numpy as np
+import pytest
+from toys import bandit, dataset, rows
+
+from dawm.agents import fit as module
+from dawm.agents.bc import BCConfig
+from dawm.agents.config import PolicyConfig
+from dawm.agents.fit import train_policy
+from dawm.agents.policy import load_policy
+from dawm.errors import ConfigError, DatasetError, FileError
+from dawm.run.config import from_dict
+from dawm.run.loop import LoopConfig
+
+TINY = LoopConfig(steps=4, chunk=2, monitor_every=2, save_every=2)
+BC = BCConfig(width=8)
+
+
+def pool_of(monkeypatch, data, config, synthetic=None):
+    """The pool that training would draw from."""
+    seen = {}
+
+    def no_training(update, state, pool, *args, **kwargs):
+        seen["pool"] = pool
+        return state
+
+    monkeypatch.setattr(module, "fit", no_training)
+    train_policy(data, config, synthetic=synthetic)
+    return seen["pool"]
+
+
+def test_synthetic_rows_are_scaled_with_the_statistics_of_the_real_ones(monkeypatch):
+    real = dataset(rows([[0.0], [4.0]], [[1.0], [2.0]], [1.0, 3.0], next_obs=[[4.0], [2.0]]), bounds=2.0)
+    made = dataset(rows([[10.0], [0.0]], [[-2.0], [0.0]], [5.0, 7.0]), bounds=9.0)
+    pool = pool_of(monkeypatch, real, PolicyConfig(algo=BC, ratio=0.5, normalise_reward=True), made)
+    scale = 2.0 + 1e-3  # the real mean and std are both 2
+    np.testing.assert_allclose(pool.data.obs[:, 0], np.array([-2.0, 2.0, 8.0, -2.0]) / scale, rtol=1e-6)
+    np.testing.assert_allclose(pool.data.next_obs[:, 0], np.array([2.0, 0.0, 8.0, -2.0]) / scale, rtol=1e-6)
+    np.testing.assert_allclose(pool.data.action[:, 0], [0.5, 1.0, -1.0, 0.0])
+    np.testing.assert_allclose(pool.data.reward, [500.0, 1500.0, 2500.0, 3500.0])  # · 1000 / (3 − 1)
+    plain = pool_of(monkeypatch, real, PolicyConfig(algo=BC, normalise_obs=False))
+    np.testing.assert_allclose(plain.data.obs[:, 0], [0.0, 4.0])
+    np.testing.assert_allclose(plain.data.reward, [1.0, 3.0])
+
+
+def test_policies_take_and_give_raw_units():
+    """Far from the origin and with bounds of ±20: cloning the constant 15 gives 15, inside the bounds everywhere."""
+    data = dataset(rows(1_000 + np.arange(50), np.full(50, 15.0), np.zeros(50)), bounds=20.0)
+    loop = LoopConfig(steps=300, chunk=300)
+    policy = train_policy(data, PolicyConfig(algo=BCConfig(width=16, learning_rate=1e-2), loop=loop))[0]
+    np.testing.assert_allclose(policy(np.array([[1_010.0], [1_040.0]])), 15.0, atol=0.3)
+    assert np.abs(policy(np.array([[-1e6], [1e6]]))).max() <= 20.0
+
+
+def test_a_folder_of_another_run_is_not_overwritten(tmp_path):
+    data = dataset(bandit(20))
+    train_policy(data, PolicyConfig(algo=BC, loop=TINY), folder=tmp_path / "p")
+    with pytest.raises(ConfigError, match=r"config\.policy\.algo\.width: 8 -> 9"):
+        train_policy(data, PolicyConfig(algo=BCConfig(width=9), loop=TINY), folder=tmp_path / "p")
+    with pytest.raises(ConfigError, match="fingerprint"):
+        train_policy(dataset(bandit(30)), PolicyConfig(algo=BC, loop=TINY), folder=tmp_path / "p")
+
+
+def test_a_folder_without_a_policy_is_named(tmp_path):
+    with pytest.raises(FileError, match="does not exist"):
+        load_policy(tmp_path / "nothing")
+
+
+def test_the_monitor_sees_the_policy_of_that_step():
+    seen = []
+    config = PolicyConfig(algo=BC, loop=TINY, seeds=2)
+    train_policy(dataset(bandit(20)), config, monitor=lambda step, p: seen.append((step, p.step, p.members)) or {})
+    assert seen == [(2, 2, 2), (4, 4, 2)]
+
+
+def test_data_that_cannot_be_scaled_are_named():
+    data = dataset(bandit(20), bounds=np.inf)
+    with pytest.raises(DatasetError, match=r"`action` dimension 0 has the bounds -inf and inf"):
+        train_policy(data, PolicyConfig(algo=BC))
+    same = dataset(rows(np.zeros(4), np.zeros(4), np.ones(4)))
+    with pytest.raises(DatasetError, match="all episodes have the same return"):
+        train_policy(same, PolicyConfig(algo=BC, normalise_reward=True))
+
+
+def test_impossible_and_unknown_settings_are_named():
+    with pytest.raises(ConfigError, match="ratio is the synthetic share"):
+        from_dict(PolicyConfig, {"ratio": 2.0})
+    with pytest.raises(ConfigError, match=r"unknown setting `algo\.tau`"):
+        from_dict(PolicyConfig, {"algo": {"kind": "td3bc", "tau": 0.1}})
+    with pytest.raises(ConfigError, match="did you mean `td3bc`"):
+        from_dict(PolicyConfig, {"algo": {"kind": "td3"}})
