@@ -23,7 +23,7 @@ from dawm.agents.config import PolicyConfig
 from dawm.agents.policy import TrainedPolicy, TrainedState, initial_state, member_keys, policy_of
 from dawm.agents.registry import make_agent
 from dawm.data.dataset import Dataset
-from dawm.data.sampling import Pool, draw, make_pool
+from dawm.data.sampling import draw, make_pool
 from dawm.errors import DatasetError
 from dawm.run.config import to_dict
 from dawm.run.folder import RunFolder
@@ -45,7 +45,8 @@ def train_policy(
     """Train `config.seeds` policies on `data`, with a share `config.ratio` of `synthetic` in every batch.
 
     With a folder, the run is recorded there, and taken up again where the folder holds the same run. `monitor(step,
-    policy)` returns further numbers for the record every `config.loop.monitor_every` updates; it must not keep `policy`.
+    policy)` returns further numbers for the record every `config.loop.monitor_every` updates; it must not keep
+    `policy`, whose arrays the next chunk takes over.
 
     Raises ConfigError on settings that contradict each other or the folder, DatasetError on data that cannot be scaled,
     NumericalError when training diverges.
@@ -68,9 +69,7 @@ def train_policy(
         config.loop,
         seed=config.seed,
         folder=run,
-        monitor=None
-        if monitor is None
-        else lambda step, s: monitor(step, policy_of(s, spec, config, step, data.info.name)),
+        monitor=monitor and (lambda step, state: monitor(step, policy_of(state, spec, config, step, data.info.name))),
         label=f"policy ({config.algo.kind})",
     )
     if run is not None:
@@ -78,9 +77,7 @@ def train_policy(
     return policy_of(state, spec, config, config.loop.steps, data.info.name)
 
 
-def _make_update(
-    config: PolicyConfig, spec: Spec
-) -> Callable[[TrainedState, Pool, Any], tuple[TrainedState, dict[str, Any]]]:
+def _make_update(config: PolicyConfig, spec: Spec) -> Update:
     """One update of all seeds, each on a batch of its own."""
     learner = over_seeds(make_agent(config.algo, spec, config.loop.steps))
 

@@ -97,9 +97,8 @@ def load_policy(folder: str | Path, *, step: int | None = None) -> TrainedPolicy
     run = RunFolder.open(folder, "policy")
     stored = run.read_config()["config"]
     config, spec = from_dict(PolicyConfig, stored["policy"], "policy."), _spec(stored["spec"])
-    like = eqx.filter_eval_shape(
-        initial_state, config, spec, np.zeros(spec.obs_dim, np.float32), np.ones(spec.obs_dim, np.float32)
-    )
+    nothing = np.zeros(spec.obs_dim, np.float32)  # only the shapes matter; the values are read from the checkpoint
+    like = eqx.filter_eval_shape(lambda: initial_state(config, spec, nothing, nothing))
     step, state = run.load_state(like, step)
     return policy_of(state, spec, config, step, stored["data"]["name"])
 
@@ -107,7 +106,8 @@ def load_policy(folder: str | Path, *, step: int | None = None) -> TrainedPolicy
 def initial_state(config: PolicyConfig, spec: Spec, mean: np.ndarray, scale: np.ndarray) -> TrainedState:
     """The state before the first update; member i starts as a run of one member with seed `config.seed + i` does."""
     learner = over_seeds(make_agent(config.algo, spec, config.loop.steps))
-    return TrainedState(learner.init(member_keys(config)), Standardise(jnp.asarray(mean), jnp.asarray(scale)))
+    state = eqx.filter_jit(learner.init)(member_keys(config))
+    return TrainedState(state, Standardise(jnp.asarray(mean), jnp.asarray(scale)))
 
 
 def member_keys(config: PolicyConfig) -> Array:

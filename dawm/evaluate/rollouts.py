@@ -50,21 +50,19 @@ def rollout(
     if episodes < 1 or members < 1:
         raise ConfigError(f"`episodes` and `members` must be at least 1, got {episodes} and {members}.")
     width = min(episodes, max(1, MAX_ENVIRONMENTS // members))
-    envs: list[list[Any]] = [[] for _ in range(members)]
+    waves = [range(first, min(first + width, episodes)) for first in range(0, episodes, width)]
+    envs: list[Any] = []
     try:
-        for row in envs:
-            for _ in range(width):
-                row.append(make_environment(env_id))
-                if len(envs[0]) == 1 and row is envs[0] and spec is not None:
-                    _check_fit(row[0], env_id, spec)
-        waves = [
-            _play(act, envs, range(first, min(first + width, episodes)), seed, horizon)
-            for first in range(0, episodes, width)
-        ]
+        while len(envs) < members * width:
+            envs.append(make_environment(env_id))
+            if len(envs) == 1 and spec is not None:
+                _check_fit(envs[0], env_id, spec)
+        grid = [envs[m * width : (m + 1) * width] for m in range(members)]
+        parts = [_play(act, grid, numbers, seed, horizon) for numbers in waves]
     finally:
-        for env in (env for row in envs for env in row):
+        for env in envs:
             env.close()
-    return Episodes(*(np.concatenate(parts, axis=1) for parts in zip(*waves, strict=True)))
+    return Episodes(*(np.concatenate(values, axis=1) for values in zip(*parts, strict=True)))
 
 
 def _play(act: Callable, envs: list[list[Any]], numbers: range, seed: int, horizon: int | None) -> Episodes:
@@ -118,7 +116,7 @@ def make_environment(env_id: str) -> Any:
         )
     if isinstance(env.observation_space, gym.spaces.Box) and len(env.observation_space.shape) == 1:
         return env
-    if not gym.spaces.utils.flatten_space(env.observation_space).is_np_flattenable:
+    if not env.observation_space.is_np_flattenable:
         raise ConfigError(
             f"`{env_id}` has {env.observation_space} as its observations, which cannot be made one vector."
         )
