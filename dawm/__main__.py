@@ -1,0 +1,7 @@
+"""`python -m dawm` is `dawm`."""
+
+import sys
+
+from dawm.cli.main import main
+
+sys.exit(main())

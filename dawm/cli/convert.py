@@ -1,0 +1,60 @@
+"""`dawm data convert`: one dataset in another layout."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dawm.cli.parser import Outcome, Parser
+from dawm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dawm.data.dataset import Dataset
+
+
+def flags(parser: Parser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="a path, a name, or the folder of `dawm generate`")
+    parser.add_argument("target", metavar="TARGET", help="FILE.h5, FILE.npz or minari:NAMESPACE/NAME-v0")
+    parser.common()
+
+
+def execute(flags: argparse.Namespace) -> Outcome:
+    from dawm.cli.sources import read
+
+    kind, _, name = flags.target.partition(":")
+    suffix = Path(flags.target).suffix
+    if kind != "minari" and suffix not in (".h5", ".hdf5", ".npz"):
+        raise ConfigError(f"`{flags.target}` must end in .h5 or .npz, or begin with minari: (the layout to write)")
+    data = read(flags.source, check=False)
+    place = flags.target
+    if kind == "minari":
+        place = data.to_minari(name)
+    elif suffix == ".npz":
+        save_arrays(data, Path(flags.target))
+    else:
+        data.save(flags.target)
+    return Outcome({"path": str(place), "steps": len(data), "fingerprint": data.fingerprint}, str(place))
+
+
+def save_arrays(data: Dataset, path: Path) -> None:
+    """An npz file of flat arrays in D4RL's spelling, with provenance and action bounds; `load` reads it back whole."""
+    import numpy as np
+
+    from dawm.run.checkpoint import write_whole
+
+    ends = np.zeros(len(data), bool)
+    ends[data.episode_ends - 1] = True
+    arrays: dict[str, Any] = {
+        "observations": data.obs,
+        "actions": data.action,
+        "rewards": data.reward,
+        "next_observations": data.next_obs,
+        "terminals": data.terminal,
+        "timeouts": ends & ~data.terminal,
+        "act_low": data.act_low,
+        "act_high": data.act_high,
+    }
+    if (data.source >= 0).any():
+        arrays["source"] = data.source
+    write_whole(path, lambda file: np.savez_compressed(file, **arrays))

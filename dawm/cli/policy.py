@@ -1,0 +1,41 @@
+"""`dawm policy`: an offline RL policy on real, or on real and synthetic, transitions."""
+
+from __future__ import annotations
+
+import argparse
+
+from dawm.cli.parser import Outcome, Parser, whole
+
+
+def flags(parser: Parser) -> None:
+    parser.add_argument("dataset", metavar="DATASET", help="a path or a name; `demo` is inside the package")
+    parser.flag("--out", metavar="DIR", required=True, help="run folder; an unfinished one is taken up again")
+    parser.flag("--synthetic", metavar="DIR", help="synthetic transitions to mix in: the folder of `dawm generate`")
+    parser.flag("--ratio", metavar="R", type=float, help="their share of each batch (0.5); needs --synthetic")
+    parser.flag("--algo", metavar="NAME", help="learner: td3bc, iql or bc (td3bc)")
+    parser.flag("--seeds", metavar="N", type=whole, help="policies trained at once, with seeds 0, 1, ...")
+    parser.common(settings=True, dry_run=True)
+
+
+def execute(flags: argparse.Namespace) -> Outcome:
+    from dataclasses import replace
+
+    from dawm.agents.fit import train_policy
+    from dawm.cli.settings import configuration
+    from dawm.cli.sources import read
+    from dawm.errors import ConfigError
+    from dawm.pipeline import stored_synthetic
+
+    if flags.ratio and not flags.synthetic:
+        raise ConfigError("`--ratio` is the share of synthetic data in each batch: name them with --synthetic DIR")
+    config = configuration(flags, "policy")
+    if flags.dry_run:
+        from dawm.cli.forecast import forecast
+
+        return forecast(flags.dataset, config, ("policy",))
+    data = read(flags.dataset)
+    synthetic = stored_synthetic(flags.synthetic, used_in=flags.out) if flags.synthetic else None
+    settings = config.policy if synthetic is not None else replace(config.policy, ratio=0.0)
+    policy = train_policy(data, settings, synthetic=synthetic, folder=flags.out)
+    result = {"folder": flags.out, "algo": settings.algo.kind, "seeds": policy.members, "updates": policy.step}
+    return Outcome(result | {"ratio": settings.ratio}, flags.out)

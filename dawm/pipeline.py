@@ -1,0 +1,265 @@
+"""The whole story in one file: load -> examine -> world model -> synthetic data -> policies -> scores -> report.
+
+Every stage has a run folder of its own inside the folder of the run, is skipped where it is finished and taken up again
+where it was interrupted. Paths of one stage in the settings of another are relative, so a run folder may be moved.
+
+    OUT/model                 the world model                 OUT/policies/bc          behaviour cloning
+    OUT/synthetic             transitions that it generated   OUT/policies/ALGO        the learner on real data only
+    OUT/data.json, report.html                                OUT/policies/ALGO-dawm   the same on real and synthetic data
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dawm.agents.bc import BCConfig
+from dawm.agents.config import PolicyConfig
+from dawm.agents.fit import train_policy
+from dawm.data.dataset import Dataset
+from dawm.data.doctor import Diagnosis, describe, examine
+from dawm.data.registry import load
+from dawm.data.validate import require_usable
+from dawm.errors import ConfigError, DatasetError, DawmError, FileError, suggest
+from dawm.evaluate.rollouts import rollout
+from dawm.evaluate.score import score_policy
+from dawm.report.page import write_report
+from dawm.run.config import from_dict, override, read_config_file, to_dict
+from dawm.run.folder import RunFolder
+from dawm.run.progress import say
+from dawm.synth.generator import GenerateConfig, generate, load_synthetic
+from dawm.worldmodel.fit import WorldModelConfig, train_world_model
+from dawm.worldmodel.trained import TrainedModel
+
+PRESETS = ("fast", "default", "paper")
+NO_ENVIRONMENT = "none"  # RunConfig.env: do not evaluate, although the data name an environment
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Settings of a whole run; the values of the presets are in dawm/presets."""
+
+    world_model: WorldModelConfig = field(default_factory=WorldModelConfig)
+    generate: GenerateConfig = field(default_factory=GenerateConfig)
+    policy: PolicyConfig = field(default_factory=lambda: PolicyConfig(ratio=0.5))  # of the policy with synthetic data
+    real_only: bool = True  # also the same learner without synthetic data
+    bc: bool = True  # also behaviour cloning
+    env: str | None = None  # Gymnasium id; None takes the one that the data name, "none" does not evaluate
+    episodes: int = 10  # per seed
+    eval_every: int = 0  # policy updates between evaluations for the record; 0 evaluates the last checkpoint only
+
+    def __post_init__(self):
+        if self.policy.ratio <= 0:
+            raise ValueError(
+                "policy.ratio is the synthetic share of each batch and must be above 0 in a run, which compares with and"
+                " without synthetic data; `dawm policy` trains on real data alone"
+            )
+        if self.episodes < 1 or self.eval_every < 0:
+            raise ValueError(f"episodes must be at least 1 and eval_every at least 0, got {self.episodes}, {self.eval_every}")
+
+
+def load_preset(name: str) -> RunConfig:
+    """The settings of dawm/presets/NAME.toml over the defaults. Raises ConfigError if there is no such preset."""
+    if name not in PRESETS:
+        raise ConfigError(f"there is no preset `{name}`{suggest(name, PRESETS)}")
+    return merge(RunConfig(), read_config_file(Path(__file__).parent / "presets" / f"{name}.toml"))
+
+
+def merge(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+    """The configuration with nested values in place of its own; everything that they do not name stays."""
+    flat = dict(_flatten(values))
+    kinds_first = sorted(flat, key=lambda dotted: not dotted.endswith("kind"))  # a new kind resets what stands beside it
+    return override(config, {dotted: flat[dotted] for dotted in kinds_first})
+
+
+def run_pipeline(source: Any, config: RunConfig | None = None, *, out: str | Path) -> Path:
+    """Run every stage on a dataset (anything that `load` takes) in the folder `out`; returns the path of the report.
+
+    Raises DatasetError where the doctor finds an error, ConfigError where `out` holds another run or the environment
+    does not exist, NumericalError where training diverges.
+    """
+    config, out = config or load_preset("default"), Path(out)
+    data, diagnosis = examined(source, config.env)
+    env = environment_of(data, config)
+    run = RunFolder.start(out, "run", {"run": to_dict(config), "data": identity(data)}, {"seed": config.world_model.seed})
+    split = {"split_seed": config.world_model.seed, "holdout": config.world_model.holdout}
+    run.write_json("data.json", describe(data, **split, diagnosis=diagnosis))
+
+    train_world_model(data, config.world_model, folder=out / "model")
+    model = stored_model(out / "model", used_in=out / "synthetic")
+    generate(model, data, config.generate, folder=out / "synthetic")
+    synthetic = stored_synthetic(out / "synthetic", used_in=out / "policies" / "any")
+
+    for name, settings, mixed in policies_of(config):
+        folder = out / "policies" / name
+        policy_stage(data, settings, folder, synthetic if mixed else None, env, config)
+        if env is not None:
+            score_stage(folder, env, config.episodes, data)
+    report = write_report(out)
+    run.finish()
+    return report
+
+
+def policies_of(config: RunConfig) -> list[tuple[str, PolicyConfig, bool]]:
+    """(folder, settings, whether synthetic data are mixed in) of every policy of a run."""
+    kind, real = config.policy.algo.kind, replace(config.policy, ratio=0.0)
+    rows = [("bc", replace(real, algo=BCConfig()), False)] if config.bc and kind != "bc" else []
+    rows += [(kind, real, False)] if config.real_only else []
+    return [*rows, (f"{kind}-dawm", config.policy, True)]
+
+
+# -- stages -----------------------------------------------------------------------------------------------------------
+
+
+def examined(source: Any, env: str | None = None) -> tuple[Dataset, Diagnosis]:
+    """A dataset and what the doctor says of it. Raises DatasetError if that is an error."""
+    data = load(source, env=None if env == NO_ENVIRONMENT else env, check=False)
+    named = f"{source} is " if isinstance(source, (str, Path)) else ""
+    say(f"data  {named}{data.info.origin}: {len(data):,} steps in {data.episodes:,} episodes")
+    diagnosis = examine(data)
+    errors = [finding.message for finding in diagnosis.problems if finding.severity == "error"]
+    if errors:
+        more = f" ({len(errors) - 1} more: see `dawm data doctor`)" if len(errors) > 1 else ""
+        raise DatasetError(f"{data.info.name}: {errors[0]}{more}")
+    for finding in diagnosis.problems:
+        if finding.severity == "warning":
+            say(f"      warning, {finding.check}: {finding.message}")
+    require_usable(data)
+    return data, diagnosis
+
+
+def environment_of(data: Dataset, config: RunConfig) -> str | None:
+    """The environment to evaluate in, tried before any training; None if there is none.
+
+    One that was asked for and cannot be made is an error; one that only the data name is left out with a remark.
+    """
+    if config.env == NO_ENVIRONMENT or data.info.env is None:
+        say("      no environment to evaluate in: policies are trained and not scored (--env names one)")
+        return None
+    try:
+        still = np.zeros((1, 1, data.spec.act_dim), np.float32)
+        rollout(lambda _: still, data.info.env, episodes=1, seed=0, spec=data.spec, horizon=1)
+    except DawmError as error:
+        if config.env is not None:
+            raise
+        say(f"      policies are not scored: {error}")
+        return None
+    return data.info.env
+
+
+def policy_stage(
+    data: Dataset, settings: PolicyConfig, folder: Path, synthetic: Dataset | None, env: str | None, config: RunConfig
+) -> None:
+    """Train one policy; with `eval_every`, its record gets the returns as training goes on."""
+    monitor = None
+    if config.eval_every and env is not None:
+        settings = replace(settings, loop=replace(settings.loop, monitor_every=config.eval_every))
+
+        def monitor(step, policy):
+            scores = score_policy(policy, env, episodes=config.episodes, references=data.info.references)
+            return {"eval/return_mean": scores["return_mean"], "eval/return_std": scores["return_std"]}
+
+    train_policy(data, settings, synthetic=synthetic, folder=folder, monitor=monitor)
+
+
+def score_stage(folder: Path, env: str, episodes: int, data: Dataset) -> dict[str, Any]:
+    """The scores of a policy: those that are stored if they answer the same question, else measured."""
+    run = RunFolder.open(folder, "policy")
+    stored = run.read_json("scores.json") or {}
+    if (stored.get("env"), stored.get("episodes"), stored.get("checkpoint")) == (env, episodes, run.checkpoints()[-1]):
+        return stored
+    say(f"scoring {folder.name}: {episodes} episodes per seed in {env}")
+    scores = score_policy(folder, env, episodes=episodes, references=data.info.references)
+    say(score_line(folder.name, scores))
+    return scores
+
+
+def score_line(name: str, scores: Mapping[str, Any]) -> str:
+    """One line for people."""
+    line = f"{name}: return {scores['return_mean']:.1f} ± {scores['return_std']:.1f}"
+    if scores["normalized_score"] is not None:
+        line += f", score {scores['normalized_score']:.1f} ± {scores['score_std']:.1f}"
+    return f"{line} over {scores['seeds']} x {scores['episodes']} episodes in {scores['env']}"
+
+
+def stored_model(folder: str | Path, *, used_in: str | Path) -> TrainedModel:
+    """The finished world model in `folder`, known to a run in the folder `used_in` by its relative path."""
+    return replace(TrainedModel.load(folder), folder=Path(os.path.relpath(folder, used_in)))
+
+
+def stored_synthetic(folder: str | Path, *, used_in: str | Path) -> Dataset:
+    """The finished synthetic data in `folder`, known to a run in the folder `used_in` by their relative path."""
+    data = load_synthetic(folder)
+    return replace(data, info=replace(data.info, origin=f"synthetic:{os.path.relpath(folder, used_in)}"))
+
+
+# -- going on ---------------------------------------------------------------------------------------------------------
+
+
+def resume(folder: str | Path, data: Any = None) -> Path:
+    """Go on with whatever is in `folder` from its own record; returns the folder, or the report of a whole run.
+
+    `data` replaces the recorded place of the dataset where it has moved; it must hold the same values.
+    """
+    folder = Path(folder)
+    run = RunFolder.open(folder, ("run", "world_model", "networks", "synthetic", "policy"))
+    stored = run.read_config()["config"]
+    if run.kind == "networks":
+        return resume(folder.parent, data)
+    dataset = recorded_data(stored["data"], folder, data, (stored.get("run") or {}).get("env"))
+    if run.kind == "run":
+        return run_pipeline(dataset, from_dict(RunConfig, stored["run"], "run."), out=folder)
+    if run.kind == "world_model":
+        train_world_model(dataset, from_dict(WorldModelConfig, stored["world_model"], "world_model."), folder=folder)
+    elif run.kind == "synthetic":
+        model = stored_model(folder / stored["model"]["path"], used_in=folder)
+        generate(model, dataset, from_dict(GenerateConfig, stored["generate"], "generate."), folder=folder)
+    else:
+        place = stored.get("synthetic", {}).get("path")
+        mixed = stored_synthetic(folder / place.partition(":")[2], used_in=folder) if place else None
+        train_policy(dataset, from_dict(PolicyConfig, stored["policy"], "policy."), synthetic=mixed, folder=folder)
+    return folder
+
+
+def identity(data: Dataset) -> dict[str, Any]:
+    """What a run folder records of its dataset."""
+    return {"name": data.info.name, "origin": data.info.origin, "fingerprint": data.fingerprint}
+
+
+def recorded_data(stored: Mapping[str, Any], folder: Path, given: Any = None, env: str | None = None) -> Dataset:
+    """The dataset that a run folder was made from, with the same values. Raises FileError or DatasetError if it is not."""
+    env = None if env == NO_ENVIRONMENT else env
+    try:
+        data = load(given, env=env) if given is not None else _load_origin(stored["origin"], env)
+    except FileError as error:
+        remedy = f"If it has moved, say where it is: dawm resume {folder} --data PATH"
+        raise FileError(f"the dataset of `{folder}` cannot be read: {error} {remedy}") from None
+    if data.fingerprint != stored["fingerprint"]:
+        raise DatasetError(
+            f"`{data.info.origin}` does not hold the data that `{folder}` was made from (fingerprint"
+            f" {data.fingerprint[:12]}, recorded {stored['fingerprint'][:12]}). Give the right file with --data, or start anew."
+        )
+    return replace(data, info=replace(data.info, name=stored["name"], origin=stored["origin"]))
+
+
+def _load_origin(origin: str, env: str | None) -> Dataset:
+    """Read what an origin, "format:path" or several joined by " + ", names."""
+    pairs = [part.partition(":")[::2] for part in origin.split(" + ")]
+    if not all(path for _, path in pairs):
+        raise FileError(f"its origin `{origin}` is no file.")
+    if len(pairs) == 1:
+        return load(pairs[0][1], format=pairs[0][0], env=env)
+    return load("+".join(path for _, path in pairs), env=env)
+
+
+def _flatten(values: Mapping[str, Any], where: str = "") -> list[tuple[str, Any]]:
+    """("dotted.key", value) for every leaf of a nested mapping."""
+    pairs = []
+    for key, value in values.items():
+        pairs += _flatten(value, f"{where}{key}.") if isinstance(value, Mapping) else [(f"{where}{key}", value)]
+    return pairs
