@@ -24,15 +24,18 @@ def fences(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
+def prose(text: str) -> str:
+    """The document without its code blocks."""
+    return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
 def command_lines() -> list[tuple[str, str]]:
     """(document, line) of every `dawm ...` in a console block or in code within a line."""
     out = []
     for path in DOCUMENTS:
         text = path.read_text()
         blocks = [line.removeprefix("$ ") for block in fences(text, "console") for line in block.splitlines()]
-        inline = re.findall(
-            r"(?<!`)`(dawm [^`\n]+)`(?!`)", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
-        )
+        inline = re.findall(r"(?<!`)`(dawm [^`\n]+)`(?!`)", prose(text))
         out += [(path.name, line) for line in [*blocks, *inline] if line.startswith("dawm ")]
     return sorted(set(out))
 
@@ -53,7 +56,7 @@ def test_the_readme_names_every_command():
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_to_files(path):
-    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text())
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", prose(path.read_text()))
     missing = [t for t in targets if "://" not in t and not (path.parent / t).exists()]
     assert not missing
 
@@ -62,7 +65,7 @@ def test_code_names_in_the_documents_exist():
     """Every path such as `dawm/data/registry.py` or `tests/run/test_loop.py` in code is there."""
     for path in DOCUMENTS:
         named = re.findall(r"`((?:dawm|tests|scripts|examples|docs|benchmarks)/[\w/.-]+\.\w+)`", path.read_text())
-        missing = [name for name in named if not (ROOT / name).exists()]
+        missing = [name for name in named if "foo" not in name and not (ROOT / name).exists()]
         assert not missing, path.name
 
 
