@@ -30,9 +30,9 @@ def execute(flags: argparse.Namespace) -> Outcome:
         raise ConfigError("`--ratio` is the share of synthetic data in each batch: name them with --synthetic DIR")
     config = configuration(flags, "policy")
     if flags.dry_run:
-        from dawm.cli.forecast import forecast
+        from dawm.cli.forecast import forecast_stages
 
-        return forecast(flags.dataset, config, ("policy",))
+        return forecast_stages(flags.dataset, config, ("policy",))
     data = read(flags.dataset)
     synthetic = stored_synthetic(flags.synthetic, used_in=flags.out) if flags.synthetic else None
     settings = config.policy if synthetic is not None else replace(config.policy, ratio=0.0)

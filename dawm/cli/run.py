@@ -30,9 +30,9 @@ def execute(flags: argparse.Namespace) -> Outcome:
 
     config = configuration(flags)
     if flags.dry_run:
-        from dawm.cli.forecast import forecast
+        from dawm.cli.forecast import forecast_stages
 
-        return forecast(flags.dataset, config, ("world_model", "generate", "policy"))
+        return forecast_stages(flags.dataset, config, ("world_model", "generate", "policy"))
     global started
     started = Path(flags.out or f"runs/{slug(flags.dataset)}-{flags.preset or 'default'}")
     report = run_pipeline(flags.dataset, config, out=started)

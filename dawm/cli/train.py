@@ -22,9 +22,9 @@ def execute(flags: argparse.Namespace) -> Outcome:
 
     config = configuration(flags, "world_model")
     if flags.dry_run:
-        from dawm.cli.forecast import forecast
+        from dawm.cli.forecast import forecast_stages
 
-        return forecast(flags.dataset, config, ("world_model",))
+        return forecast_stages(flags.dataset, config, ("world_model",))
     data, diagnosis = examined(flags.dataset)
     model = train_world_model(data, config.world_model, folder=flags.out)
     split = {"split_seed": config.world_model.seed, "holdout": config.world_model.holdout}

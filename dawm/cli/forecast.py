@@ -1,0 +1,219 @@
+"""`--dry-run`: sizes, parameters, memory and time before anything is begun.
+
+Times are measured, not guessed: a few updates of each stage and a few futures are compiled and run here on the real
+data, then multiplied. What is not counted: how the machine's load changes, and evaluations during training.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from dawm.agents.fit import train_policy
+from dawm.cli.parser import Outcome
+from dawm.data.dataset import Dataset
+from dawm.data.windows import make_windows
+from dawm.pipeline import RunConfig, environment_of, examined, policies_of
+from dawm.run.loop import LoopConfig, compile_updates
+from dawm.run.optim import make_optimiser
+from dawm.run.progress import duration, say, set_quiet
+from dawm.synth.generator import GenerateConfig
+from dawm.types import Start
+from dawm.worldmodel.fit import WorldModelConfig, assemble, parameter_counts
+from dawm.worldmodel.networks import Networks, fit_scales, train_networks
+from dawm.worldmodel.trained import TrainedModel
+from dawm.worldmodel.trajectory import TrajectoryModel
+
+MEASURE_SECONDS = 1.5  # for each quantity, after compiling
+FUTURES = 32  # generated at once while measuring
+MIB = 2**20
+
+
+def forecast_stages(source: str, config: RunConfig, stages: tuple[str, ...]) -> Outcome:
+    """What the given stages ("world_model", "generate", "policy") of a run would take."""
+    data, _ = examined(source)
+    say(f"measuring on {jax.devices()[0]} (a few updates of each stage; nothing is written)")
+    seconds: dict[str, float] = {}
+    sizes: dict[str, Any] = {
+        "steps": len(data),
+        "episodes": data.episodes,
+        "obs_dim": data.spec.obs_dim,
+        "act_dim": data.spec.act_dim,
+    }
+    memory = {"dataset on the device": 2.0 * _bytes(data.transitions())}
+    if "world_model" in stages or "generate" in stages:
+        settings = config.world_model
+        networks, model, train = untrained(data, settings)
+        sizes |= {"window": [model.coordinates.rows, model.coordinates.channels], "batch": settings.batch_size}
+        sizes["parameters"] = parameter_counts(model, networks)
+        per_future = future_seconds(model, train)
+        futures = 0
+        if "world_model" in stages:
+            seconds["one-step networks"] = networks_seconds(train, settings) * settings.networks.loop.steps
+            per_update, memory["world model training"] = update_seconds(model, train, settings)
+            seconds["diffusion world model"] = per_update * settings.loop.steps
+            looks = settings.loop.steps // settings.loop.monitor_every + 1
+            seconds["held-out measurements"] = per_future * (
+                settings.measure_windows * settings.measure_samples + looks * 256 * 8
+            )
+        if "generate" in stages:
+            futures = config.generate.transitions / model.coordinates.rows
+            seconds["generation"] = per_future * futures
+            sizes["futures"] = round(futures)
+    if "policy" in stages:
+        plan = policies_of(config) if "generate" in stages else [(config.policy.algo.kind, config.policy, False)]
+        for name, policy, _ in plan:
+            seconds[f"policy {name}"] = policy_seconds(data, replace(policy, ratio=0.0)) * policy.loop.steps
+        sizes["policies"] = {name: policy.seeds for name, policy, _ in plan}
+        if "generate" in stages and (env := environment_of(data, config)) is not None:
+            steps = len(plan) * config.policy.seeds * config.episodes * (data.info.horizon or int(data.lengths.max()))
+            seconds["evaluation"] = environment_seconds(data, env) * steps
+    return _outcome(data, sizes, memory, seconds)
+
+
+def forecast_generation(model: TrainedModel, data: Dataset, config: GenerateConfig) -> Outcome:
+    """What a generation would take."""
+    futures = config.transitions / model.model.coordinates.rows
+    sizes = {"transitions": config.transitions, "futures": round(futures), "obs_dim": data.spec.obs_dim}
+    memory = {"transitions": 4.0 * config.transitions * (2 * data.spec.obs_dim + data.spec.act_dim + 3)}
+    return _outcome(data, sizes, memory, {"generation": future_seconds(model.model, data) * futures})
+
+
+# -- measuring --------------------------------------------------------------------------------------------------------
+
+
+def untrained(data: Dataset, config: WorldModelConfig) -> tuple[Networks, TrajectoryModel, Dataset]:
+    """The networks and the model as they are before training, and the training episodes."""
+    train, _ = data.split(config.holdout, config.seed)
+    scales = fit_scales(train, data.spec)
+    networks = Networks(config.networks, data.spec.obs_dim, data.spec.act_dim, True, key=jr.key(0))
+    return networks, assemble(config, data.spec, scales, networks, train, key=jr.key(1)), train
+
+
+def repeated(call: Callable[[], Any], units: int = 1) -> float:
+    """Seconds per unit of work of `call`, which has been compiled before."""
+    begun, calls = time.monotonic(), 0
+    while calls == 0 or time.monotonic() - begun < MEASURE_SECONDS:
+        jax.block_until_ready(call())
+        calls += 1
+    return (time.monotonic() - begun) / calls / units
+
+
+def chunk_seconds(train: Callable[[LoopConfig, Callable], Any], chunk: int) -> float:
+    """Seconds per update of a training that takes a loop and a monitor: from the second chunk to the third."""
+    marks: list[float] = []
+    loop = LoopConfig(steps=3 * chunk, chunk=chunk, monitor_every=chunk, save_every=3 * chunk)
+    set_quiet(True)
+    try:
+        train(loop, lambda *_: marks.append(time.monotonic()) or {})
+    finally:
+        set_quiet(False)
+    return (marks[2] - marks[0]) / (2 * chunk)
+
+
+def networks_seconds(train: Dataset, config: WorldModelConfig) -> float:
+    scales = fit_scales(train, train.spec)
+
+    def run(loop, monitor):
+        return train_networks(train, scales, replace(config.networks, loop=loop), seed=0, folder=None, monitor=monitor)
+
+    return chunk_seconds(run, 20)
+
+
+def policy_seconds(data: Dataset, config: Any) -> float:
+    return chunk_seconds(lambda loop, monitor: train_policy(data, replace(config, loop=loop), monitor=monitor), 50)
+
+
+def update_seconds(model: TrajectoryModel, train: Dataset, config: WorldModelConfig) -> tuple[float, float]:
+    """(seconds, bytes) of one update of the diffusion: the loss of a batch, its gradient, one step of the optimiser."""
+    windows = make_windows(train, config.model.horizon, discount=config.model.discount, returns=config.model.returns)
+    notes = eqx.filter_jit(model.coordinates.annotate)(windows)
+    optimiser = make_optimiser(config.optim, config.loop.steps)
+
+    def loss(body, inputs, key):
+        windows, notes = inputs
+        full = eqx.tree_at(lambda m: m.body, model, body)
+        rows, keys = windows.draw(key, config.batch_size), jr.split(key, config.batch_size)
+        total, counted = jax.vmap(lambda r, k: full.loss(windows.segment(r), notes[windows.rows(r)], k))(rows, keys)
+        return total.sum() / counted.sum()
+
+    def update(state, inputs, key):
+        body, average, opt = state
+        value, grads = eqx.filter_value_and_grad(loss)(body, inputs, key)
+        change, opt = optimiser.update(grads, opt, eqx.filter(body, eqx.is_inexact_array))
+        body = eqx.apply_updates(body, change)
+        average = jax.tree.map(lambda a, b: 0.999 * a + 0.001 * b if eqx.is_inexact_array(a) else a, average, body)
+        return (body, average, opt), {"loss": value}
+
+    copied = jax.tree.map(lambda leaf: jnp.array(leaf) if eqx.is_array(leaf) else leaf, model.body)
+    state = [(model.body, copied, optimiser.init(eqx.filter(model.body, eqx.is_inexact_array)))]
+    state[0] = jax.tree.map(lambda leaf: jnp.array(leaf) if eqx.is_array(leaf) else leaf, state[0])
+    run = compile_updates(update, 1)
+
+    def once():
+        state[0], metrics = run(state[0], (windows, notes), jr.key(0), 0)
+        return metrics
+
+    jax.block_until_ready(once())
+    return repeated(once), 5.0 * _bytes(model.body) + _bytes(windows) + _bytes(notes)
+
+
+def future_seconds(model: TrajectoryModel, data: Dataset) -> float:
+    """Seconds per generated future."""
+    rows = np.arange(FUTURES) % len(data)
+    starts = Start(data.obs[rows], data.action[rows], np.zeros(FUTURES, np.float32), data.source[rows])
+    starts = jax.tree.map(jnp.asarray, starts)
+    run = eqx.filter_jit(lambda model, starts, keys: jax.vmap(model.generate)(starts, keys))
+    call = lambda: run(model, starts, jr.split(jr.key(0), FUTURES))  # noqa: E731
+    jax.block_until_ready(call())
+    return repeated(call, FUTURES)
+
+
+def environment_seconds(data: Dataset, env_id: str) -> float:
+    """Seconds per step of the environment."""
+    from dawm.evaluate.rollouts import rollout
+
+    still = np.zeros((1, 1, data.spec.act_dim), np.float32)
+    begun = time.monotonic()
+    played = rollout(lambda _: still, env_id, episodes=1, seed=0, spec=data.spec, horizon=200)
+    return (time.monotonic() - begun) / int(played.lengths.sum())
+
+
+# -- telling ----------------------------------------------------------------------------------------------------------
+
+
+def _outcome(data: Dataset, sizes: dict, memory: dict[str, float], seconds: dict[str, float]) -> Outcome:
+    total = sum(seconds.values())
+    lines = [f"dry run on {data.info.origin}; nothing was written", "  sizes"]
+    for name, value in sizes.items():
+        text = ", ".join(f"{k} {v:,}" for k, v in value.items()) if isinstance(value, dict) else _number(value)
+        lines.append(f"    {name:24} {text}")
+    lines.append("  memory (weights, optimiser and data; a batch's activations come on top)")
+    lines += [f"    {name:24} {value / MIB:,.0f} MiB" for name, value in memory.items()]
+    lines.append(f"  time, as measured now on {jax.devices()[0]}")
+    lines += [f"    {name:24} {long_duration(value)}" for name, value in seconds.items()]
+    lines.append(f"    {'in all':24} {long_duration(total)}, and about a minute to compile")
+    result = {"dry_run": True, "origin": data.info.origin, "sizes": sizes, "memory_bytes": memory}
+    result |= {"seconds": seconds, "total_seconds": total, "device": str(jax.devices()[0])}
+    return Outcome(result, "\n".join(lines))
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def long_duration(seconds: float) -> str:
+    """`duration`, with days where it is long."""
+    return duration(seconds) if seconds < 48 * 3600 else f"{seconds / 86400:,.1f} days"
+
+
+def _bytes(tree: Any) -> float:
+    return float(sum(leaf.nbytes for leaf in jax.tree.leaves(tree) if hasattr(leaf, "nbytes")))

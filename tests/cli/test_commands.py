@@ -1,0 +1,165 @@
+"""The commands as a user types them: results on standard output, exit statuses, what a run leaves behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dawm.cli.main import main
+from dawm.data.registry import load
+from tests.cli.conftest import linear_log
+
+
+def test_the_last_line_of_a_run_is_the_report_and_progress_goes_to_standard_error(reference, log):
+    out, done = reference
+    assert done.stdout.splitlines()[-1] == str(out / "report.html")
+    assert (out / "report.html").is_file()
+    assert (out / "finished").is_file()
+    assert f"{log} is arrays:{log}" in done.stderr.splitlines()[0]
+    assert {p.name for p in (out / "policies").iterdir()} == {"bc", "td3bc", "td3bc-dawm"}
+    for policy in (out / "policies").iterdir():
+        scores = json.loads((policy / "scores.json").read_text())
+        assert (scores["env"], scores["episodes"], np.shape(scores["returns"])) == ("Pendulum-v1", 1, (2, 1))
+
+
+def test_paths_between_stages_are_relative(reference):
+    out, _ = reference
+    generation = tomllib.loads((out / "synthetic" / "run.toml").read_text())["config"]
+    policy = tomllib.loads((out / "policies" / "td3bc-dawm" / "run.toml").read_text())["config"]
+    assert generation["model"]["path"] == "../model"
+    assert policy["synthetic"]["path"] == "synthetic:../../synthetic"
+    assert (policy["policy"]["ratio"], policy["policy"]["seeds"]) == (0.5, 2)
+
+
+def test_a_finished_run_moved_elsewhere_and_without_environment_still_reports(reference, dawm, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(reference[0], moved)
+    settings = (moved / "run.toml").read_text()
+    (moved / "run.toml").write_text(settings.replace('env = "Pendulum-v1"', 'env = "none"'))
+    for path in [*moved.glob("policies/*/scores.json"), moved / "report.html"]:
+        path.unlink()
+    done = dawm("resume", moved, "--json")
+    result = json.loads(done.stdout)
+    assert Path(result["report"]).is_file()
+    assert "not scored" in done.stderr
+    assert result["policies"]["td3bc"]["return_mean"] is None
+    assert result["synthetic"]["transitions"] >= 400
+
+
+def test_stage_by_stage_gives_what_run_gives(reference, dawm, log, tiny, tmp_path):
+    whole = reference[0]
+    dawm("train", log, "--config", tiny, "--out", tmp_path / "model")
+    made = dawm("generate", tmp_path / "model", "--config", tiny, "--out", tmp_path / "synthetic", "--json")
+    name = Path("policies") / "td3bc-dawm"
+    words = ("--synthetic", tmp_path / "synthetic", "--ratio", 0.5)
+    dawm("policy", log, "--config", tiny, *words, "--out", tmp_path / name)
+    assert json.loads(made.stdout)["fingerprint"] == json.loads((whole / "synthetic/generation.json").read_text())["fingerprint"]
+    for part in ("model/model.ckpt", "synthetic/shards/00000.npz", f"{name}/checkpoints/00000060.ckpt", f"{name}/run.toml"):
+        assert (whole / part).read_bytes() == (tmp_path / part).read_bytes(), part
+    scored = dawm("eval", tmp_path / name, "--env", "Pendulum-v1", "--episodes", "1", "--json")
+    result = json.loads(scored.stdout)
+    assert {"return_mean", "return_std", "normalized_score", "episodes", "env"} <= set(result)
+    assert result["returns"] == json.loads((whole / name / "scores.json").read_text())["returns"]
+
+
+def test_another_run_in_the_same_folder_is_refused(reference, log, tiny, capsys):
+    words = ["run", str(log), "--config", str(tiny), "--env", "Pendulum-v1", "--out", str(reference[0])]
+    assert main([*words, "--set", "policy.loop.steps=70"]) == 2
+    assert "config.run.policy.loop.steps: 60 -> 70" in capsys.readouterr().err
+
+
+def test_settings_can_be_taken_from_the_record_of_a_run(reference, log, tmp_path, capsys):
+    words = ["run", str(log), "--config", str(reference[0] / "run.toml"), "--out", str(reference[0]), "--json"]
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["policies"]["bc"]["env"] == "Pendulum-v1"
+
+
+def test_dry_run_measures_and_writes_nothing(log, tiny, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", str(log), "--config", str(tiny), "--dry-run", "--json", "--quiet"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["sizes"]["window"] == [3, 5]
+    assert result["sizes"]["parameters"]["body"] > 1_000
+    assert set(result["seconds"]) >= {"one-step networks", "diffusion world model", "generation", "policy bc", "policy td3bc-dawm"}
+    assert min(result["seconds"].values()) > 0
+    assert result["total_seconds"] == pytest.approx(sum(result["seconds"].values()))
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- data -------------------------------------------------------------------------------------------------------------
+
+
+def test_show_says_what_the_name_resolved_to(log, capsys):
+    assert main(["data", "show", str(log)]) == 0
+    assert f"arrays:{log}" in capsys.readouterr().out
+    assert main(["data", "show", str(log), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["obs_dim"], shown["act_dim"], shown["episodes"]) == (3, 1, 24)
+
+
+def test_the_doctor_passes_good_data_and_fails_bad_data_with_status_1(log, tmp_path, capsys):
+    assert main(["data", "doctor", str(log), "--json"]) == 0
+    verdict = json.loads(capsys.readouterr().out)
+    assert verdict["ok"] is True
+    assert isinstance(verdict["problems"], list)
+    broken = linear_log()
+    broken["observations"][7, 1] = np.nan
+    np.savez(tmp_path / "broken.npz", **broken)
+    assert main(["data", "doctor", str(tmp_path / "broken.npz"), "--json"]) == 1
+    verdict = json.loads(capsys.readouterr().out)
+    assert verdict["ok"] is False
+    assert any("7" in problem["message"] for problem in verdict["problems"])
+    assert main(["run", str(tmp_path / "broken.npz"), "--out", str(tmp_path / "never")]) == 1
+    assert not (tmp_path / "never").exists()
+
+
+def test_damaged_and_missing_files_are_named(tmp_path, capsys):
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 nothing more")
+    assert main(["data", "doctor", str(tmp_path / "cut.npz")]) == 1
+    assert main(["data", "show", str(tmp_path / "cut.npz")]) == 2
+    capsys.readouterr()
+    assert main(["data", "doctor", str(tmp_path / "none.npz")]) == 2
+    assert "none.npz" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npz"])
+def test_convert_keeps_every_value(log, tmp_path, suffix, capsys):
+    target = tmp_path / f"copy{suffix}"
+    assert main(["data", "convert", str(log), str(target)]) == 0
+    assert capsys.readouterr().out.strip() == str(target)
+    assert load(target).fingerprint == load(log).fingerprint
+    assert np.array_equal(load(target).act_high, load(log).act_high)
+
+
+def test_synthetic_data_can_be_shown_and_converted(reference, tmp_path, capsys):
+    folder = str(reference[0] / "synthetic")
+    assert main(["data", "show", folder, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["format"] == "synthetic"
+    assert main(["data", "convert", folder, str(tmp_path / "made.h5")]) == 0
+    assert load(tmp_path / "made.h5").fingerprint == shown["fingerprint"]
+
+
+# -- standard output --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [["data", "show", "/none.h5"], ["trian"], ["run", "x", "--sedd=3"]])
+def test_with_json_an_error_is_one_json_object_too(words, capsys):
+    status = main([*words, "--json"])
+    out, err = capsys.readouterr()
+    assert json.loads(out)["status"] == status == 2
+    assert err.startswith("dawm: ")
+
+
+def test_a_reader_that_closes_early_causes_no_traceback(log):
+    import subprocess
+    import sys
+
+    command = f"{sys.executable} -m dawm data show {log} --json | head -c 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
