@@ -10,7 +10,8 @@ OUT ?= demo-run
 PRESET ?= fast
 WORKERS ?= 2
 RUN := .venv/bin/python
-PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
+# -qq: errors only
+PIP := $(RUN) -m pip install -qq --disable-pip-version-check
 CHECK := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	if command -v $$p >/dev/null 2>&1 && $$p -c '$(CHECK)' >/dev/null 2>&1; then echo $$p; break; fi; done)
