@@ -47,6 +47,11 @@ def test_round_trip_through_minari(marker, root):
     assert lineage["details"] == {"model": "abc"}
 
 
+def test_provenance_of_single_rows_survives(marker, root):
+    data = load(marker.flat | {"source": np.arange(15) % 4 - 1})
+    assert load(data.to_minari("x-v0")).fingerprint == data.fingerprint
+
+
 def test_an_explicit_root_leaves_the_environment_alone(marker, tmp_path, monkeypatch):
     monkeypatch.delenv("MINARI_DATASETS_PATH", raising=False)
     folder = load(marker.flat).to_minari("x-v0", tmp_path / "here")

@@ -299,7 +299,7 @@ def test_ogbench_regular(marker, tmp_path):
 def write_minari(folder, marker, observations=None, metadata=None):
     (folder / "data").mkdir(parents=True)
     with h5py.File(folder / "data" / "main_data.hdf5", "w") as file:
-        for e in reversed(range(5)):  # the order in the file is not the order of episodes
+        for e in reversed(range(len(marker.lengths))):  # the order in the file is not the order of episodes
             group = file.create_group(f"episode_{e}")
             for key, array in (observations or (lambda e: {"observations": marker.observations(e)}))(e).items():
                 group[key] = array
@@ -332,6 +332,13 @@ def test_minari_from_folder_data_folder_file_and_id(marker, tmp_path, monkeypatc
     assert data.info.references[:2] == (1.0, 5.0)
     assert data.spec.act_low == (-2.0,)
     assert data.spec.act_high == (3.0,)
+
+
+def test_minari_episodes_are_in_the_order_of_their_numbers(marker, tmp_path):
+    many = type(marker)(
+        (3, 2, 1, 4, 2, 3, 1, 2, 2, 3, 4, 1), (True, False) * 6
+    )  # episode_10 comes before episode_2 in a file
+    many.check(load(write_minari(tmp_path / "x-v0", many)))
 
 
 def test_minari_dict_observations_are_flattened_in_sorted_order(marker, tmp_path):
