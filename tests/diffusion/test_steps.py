@@ -63,7 +63,6 @@ def test_spread_of_samples_converges_at_the_stated_order(kind, double):
 
     errors = [abs(final_variance(n) - (STD**2 + 0.01**2)) for n in counts]
     order = -np.polyfit(np.log(counts), np.log(errors), 1)[0]
-    print(kind, order, errors)
     assert abs(order - STEPS[kind].order) < 0.3
 
 
