@@ -1,7 +1,7 @@
 """The diffusion part by itself, without reinforcement learning: two Gaussians in the plane.
 
-    python examples/diffusion_only.py            # a minute
-    python examples/diffusion_only.py --tiny     # seconds, and a poor fit
+    python examples/diffusion_only.py
+    python examples/diffusion_only.py --tiny     # hardly any training, and a poor fit: only to see that it works
 
 `dawm.diffusion` knows a function denoise(x, sigma) and nothing else; `dawm.nets` gives the network inside it.
 """

@@ -1,7 +1,7 @@
 """Your own log, as arrays, to a policy and a report, with every setting in one place.
 
-    python examples/own_arrays.py            # a few minutes
-    python examples/own_arrays.py --tiny     # a few seconds of training, to see that it works
+    python examples/own_arrays.py            # the settings of the preset `fast`
+    python examples/own_arrays.py --tiny     # hardly any training: only to see that it works
 
 The log here comes from a small linear system, so that the script needs no file. Put your own arrays in its place.
 """

@@ -1,7 +1,7 @@
 """The stages one at a time, on the dataset inside the package: world model, synthetic data, policy, scores.
 
-    python examples/stage_by_stage.py            # half an hour on two cores; needs the extra `mujoco` for the scores
-    python examples/stage_by_stage.py --tiny     # a few seconds of training and no scores
+    python examples/stage_by_stage.py            # needs the extra `mujoco` for the scores
+    python examples/stage_by_stage.py --tiny     # hardly any training, and no scores: only to see that it works
 
 Each stage reads and writes a run folder. Run the script again after an interruption: it goes on where it stopped.
 """
