@@ -27,7 +27,7 @@ class TwinCritic(eqx.Module):
     nets: MLP
 
     def __init__(self, obs_dim: int, act_dim: int, *, width: int, depth: int, key: PRNGKeyArray):
-        build = lambda key: MLP(obs_dim + act_dim, 1, width=width, depth=depth, key=key)  # noqa: E731
+        build = lambda key: MLP(obs_dim + act_dim, 1, width=width, depth=depth, key=key)
         self.nets = eqx.filter_vmap(build)(jr.split(key, 2))
 
     def __call__(self, obs: Float[Array, " obs"], action: Float[Array, " act"]) -> Float[Array, " 2"]:

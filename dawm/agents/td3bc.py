@@ -119,7 +119,7 @@ def make_td3bc(config: TD3BCConfig, spec: Spec, steps: int) -> Learner:
 
         step = state.step + 1
         arrays, static = eqx.partition(state.slow, eqx.is_array)
-        move = lambda arrays: eqx.filter(move_slow(eqx.combine(arrays, static), critic, batch), eqx.is_array)  # noqa: E731
+        move = lambda arrays: eqx.filter(move_slow(eqx.combine(arrays, static), critic, batch), eqx.is_array)
         arrays = jax.lax.cond(step % config.policy_freq == 0, move, lambda arrays: arrays, arrays)
         slow = eqx.combine(arrays, static)
         metrics = {"actor/loss": slow.loss, "critic/loss": loss, "critic/q_mean": q_mean}

@@ -18,6 +18,7 @@ from dawm.errors import ConfigError, MissingExtraError, suggest
 from dawm.types import Spec
 
 MAX_ENVIRONMENTS = 128  # alive at once; more episodes are played in waves
+MUJOCO_PACKAGES = ("mujoco", "imageio", "glfw")  # what Gymnasium's MuJoCo environments import, also without rendering
 DEFAULT_LIMIT = 10_000  # steps, where the environment states no limit
 
 
@@ -102,18 +103,17 @@ def make_environment(env_id: str) -> Any:
             raise ConfigError(f"the module of the environment `{env_id}` cannot be imported: {error}.") from None
     try:
         env = gym.make(name)
-    except gym.error.DependencyNotInstalled as error:
-        if "mujoco" in str(error).lower():
-            raise MissingExtraError("mujoco", "mujoco", f"the environment `{env_id}`") from None
+    except (gym.error.DependencyNotInstalled, ImportError) as error:
+        package = getattr(error, "name", None) or "mujoco"
+        if "mujoco" in str(error).lower() or package in MUJOCO_PACKAGES:
+            raise MissingExtraError(package, "mujoco", f"the environment `{env_id}`") from None
         raise ConfigError(f"the environment `{env_id}` cannot be made: {error}.") from None
     except gym.error.UnregisteredEnv:
         raise ConfigError(f"there is no environment `{env_id}`{suggest(name, _known(name))}") from None
     except gym.error.Error as error:
         raise ConfigError(f"the environment `{env_id}` cannot be made: {error}") from None
     if not isinstance(env.action_space, gym.spaces.Box):
-        raise ConfigError(
-            f"`{env_id}` has {env.action_space} as its actions: the policies here act in continuous boxes."
-        )
+        raise ConfigError(f"`{env_id}` has the actions {env.action_space}: the policies here act in continuous boxes.")
     if isinstance(env.observation_space, gym.spaces.Box) and len(env.observation_space.shape) == 1:
         return env
     if not env.observation_space.is_np_flattenable:

@@ -1,0 +1,67 @@
+"""The score of a policy: read from its run folder, normalised, spreads scaled and never shifted."""
+
+import json
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from dawm.agents.bc import BCConfig
+from dawm.agents.config import PolicyConfig
+from dawm.agents.fit import train_policy
+from dawm.data.dataset import Dataset, DatasetInfo, References
+from dawm.evaluate.score import score_policy
+from dawm.run.loop import LoopConfig
+
+REFERENCES = References(-1600.0, -100.0, "made up for this test")
+
+
+def trained(folder, seeds):
+    rng = np.random.default_rng(0)
+    obs = rng.normal(size=(20, 3)).astype(np.float32)
+    data = Dataset(
+        obs=obs,
+        action=rng.uniform(-2, 2, (20, 1)).astype(np.float32),
+        reward=np.zeros(20, np.float32),
+        next_obs=obs,
+        terminal=np.zeros(20, bool),
+        episode_ends=np.array([20]),
+        source=np.full(20, -1, np.int32),
+        act_low=np.array([-2.0], np.float32),
+        act_high=np.array([2.0], np.float32),
+        info=DatasetInfo(name="pendulum-toy"),
+    )
+    config = PolicyConfig(algo=BCConfig(width=8), seeds=seeds, loop=LoopConfig(steps=2, chunk=2))
+    return train_policy(data, config, folder=folder)
+
+
+def test_scores_of_a_folder(tmp_path):
+    policy = trained(tmp_path / "p", seeds=2)
+    result = score_policy(tmp_path / "p", "Pendulum-v1", episodes=2, seed=50, references=REFERENCES)
+    assert json.loads((tmp_path / "p" / "scores.json").read_text()) == result
+    returns = np.array(result["returns"])
+    assert returns.shape == (2, 2)
+    assert result["return_mean"] == pytest.approx(returns.mean())
+    assert result["return_std"] == pytest.approx(returns.std())
+    assert result["normalized_score"] == pytest.approx(100 * (returns.mean() + 1600) / 1500)
+    assert result["score_std"] == pytest.approx(100 * returns.std() / 1500)  # a std through the offset would be wrong
+    assert (result["env"], result["episodes"], result["seeds"], result["checkpoint"]) == ("Pendulum-v1", 2, 2, 2)
+    assert (result["interval_over"], result["lengths"]) == ("seeds", [[200, 200], [200, 200]])
+    assert result["references"] == {"low": -1600.0, "high": -100.0, "source": "made up for this test"}
+
+    env, total = gym.make("Pendulum-v1"), 0.0
+    obs, over = env.reset(seed=51)[0], False
+    while not over:
+        obs, reward, ended, cut, _ = env.step(policy[1](obs))
+        total, over = total + float(reward), ended or cut
+    assert returns[1, 1] == pytest.approx(total, rel=1e-3)  # member 1, episode 1
+
+
+def test_without_references_there_is_no_score(tmp_path):
+    policy = trained(None, seeds=1)
+    result = score_policy(policy, "Pendulum-v1", episodes=2)
+    assert result["references"] is None
+    assert result["normalized_score"] is None
+    assert result["score_interval"] is None
+    assert result["interval_over"] == "episodes"
+    assert result["return_interval"][0] <= result["return_iqm"] <= result["return_interval"][1]
