@@ -182,7 +182,8 @@ def _nearest(
 
 def _nearest_distance(x: np.ndarray, reference: np.ndarray) -> Float[np.ndarray, " n"]:
     """Distance of each row of x to its nearest reference row, per square root of the dimension."""
-    points = jnp.asarray(reference, jnp.float32)
+    centre = reference.mean(0)  # |a|^2 - 2 ab + |b|^2 loses small distances between points far from the origin
+    x, points = x - centre, jnp.asarray(reference - centre, jnp.float32)
     norms = jnp.square(points).sum(1)
     nearest = lambda row: (norms - 2 * points @ row).min() + jnp.square(row).sum()
     squared = jax.lax.map(nearest, jnp.asarray(x, jnp.float32), batch_size=50)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -95,7 +96,14 @@ def load_synthetic(folder: str | Path) -> Dataset:
     if not run.finished or facts is None:
         raise FileError(f"the generation in `{folder}` is not finished. Go on with: dawm resume {folder}")
     paths = sorted((run.path / "shards").glob("*.npz"))
-    return _join([_read_shard(p) for p in paths], facts["bounds"], _info(facts, str(run.path)))
+    shards = [_read_shard(p) for p in paths]
+    rows = sum(len(s["reward"]) for s in shards)
+    if rows != facts["transitions"]:
+        raise FileError(
+            f"the shards of `{folder}` hold {rows:,} transitions where {facts['transitions']:,} were made: shards are"
+            f" missing. Delete `{run.path / 'finished'}` and go on with: dawm resume {folder}"
+        )
+    return _join(shards, facts["bounds"], _info(facts, str(run.path)))
 
 
 def _shard(
@@ -133,9 +141,10 @@ def _read_shard(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in (*COLUMNS, "lengths")}
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise FileError(
-            f"the shard `{path}` is damaged ({error}). Delete it and resume: it will be made again."
+            f"the shard `{path}` is damaged ({error}). Delete it (and `finished` beside its folder, if it is there) and"
+            " resume: it will be made again."
         ) from None
 
 

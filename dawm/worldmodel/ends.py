@@ -43,7 +43,8 @@ class EndNetwork(eqx.Module):
         return self.body(x)[0]
 
     def probability(self, x: Float[Array, " in"]) -> Float[Array, ""]:
-        return jax.lax.stop_gradient(self.possible) * jax.nn.sigmoid(self.logit(x))
+        # compared with 0, not multiplied: weight decay of the optimiser may shrink `possible`
+        return jnp.where(self.possible > 0, jax.nn.sigmoid(self.logit(x)), 0.0)
 
 
 def end_inputs(obs, action, change, next_obs) -> Float[Array, " in"]:

@@ -97,7 +97,9 @@ class TrajectoryModel(eqx.Module):
         ends = jax.vmap(self.end_probability)(obs[:-1], action, obs[1:])
         terminal = jr.uniform(key_ends, ends.shape) < ends
         valid = jnp.cumsum(terminal) - terminal == 0
-        return Segment(obs, action, reward, terminal & valid, valid, start.return_to_go, start.source)
+        reached = obs[jnp.minimum(jnp.arange(len(obs)), valid.sum())]  # after the end it stays where it ended
+        action, reward = jnp.where(valid[:, None], action, 0.0), jnp.where(valid, reward, 0.0)
+        return Segment(reached, action, reward, terminal & valid, valid, start.return_to_go, start.source)
 
     def sample(self, start: Start, key: PRNGKeyArray) -> Float[Array, "time c"]:
         """One window in the model's coordinates."""
