@@ -13,10 +13,10 @@ WIDTH = 64  # environments alive at once
 
 
 def unsafe_steps(policy: TrainedPolicy, env: str, *, episodes: int, seed: int) -> dict[str, Any]:
-    """Share of unsafe steps of each seed of a policy, over whole episodes with the starts of `score_policy`.
+    """Share of unsafe steps of each seed of a policy, in the episodes of `score_policy`.
 
-    The environment must never end an episode early. Returns JSON values: env, episodes, `rate` per seed, `unsafe` counts
-    (seeds x episodes), `steps` per episode.
+    The environment must never end an episode early. Returns JSON values: env, episodes, `rate` of each seed, `unsafe`
+    counts (seeds x episodes), `steps` per episode.
     """
     width = min(episodes, max(1, WIDTH // policy.members))
     parts, steps = [], 0

@@ -13,12 +13,13 @@
     algo = "td3bc"
     ratio = 0.5
 
-One setting serves all datasets: `[world_model]`, `[generate]` and `[policy]` hold what differs from dawm's defaults, and
-no dataset can override them. A piece is the smallest thing that is done, recorded and skipped by itself.
+One setting serves all datasets: `[world_model]`, `[generate]`, `[policy]` hold what differs from the preset, and no
+dataset can override them. A piece is the smallest thing that is done, recorded and skipped by itself.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tomllib
 from collections.abc import Mapping
@@ -28,7 +29,8 @@ from typing import Any, NamedTuple
 
 from dawm.agents.config import PolicyConfig
 from dawm.errors import ConfigError, FileError
-from dawm.run.config import from_dict, to_dict
+from dawm.pipeline import RunConfig, load_preset, merge
+from dawm.run.config import from_dict
 from dawm.synth.generator import GenerateConfig
 from dawm.worldmodel.fit import WorldModelConfig
 
@@ -67,6 +69,7 @@ class Suite:
     seeds: int
     datasets: dict[str, Any]
     methods: dict[str, Any]
+    preset: str = "default"  # of dawm, for everything that the suite does not set; "" for the bare defaults
     seed: int = 0
     evaluation_seed: int = 10_000
     consistency_rows: int = 2_000
@@ -81,20 +84,24 @@ class Suite:
         return from_dict(Method, self.methods[name], f"methods.{name}.")
 
     def policy_config(self, name: str) -> PolicyConfig:
-        method, loop = self.method(name), {"steps": self.updates} | self.policy.get("loop", {})
-        own = {"algo": method.algo, "ratio": method.ratio, "seeds": self.seeds, "seed": self.seed, "loop": loop}
-        return from_dict(PolicyConfig, _loop_defaults(self.policy | own), f"methods.{name}.")
+        method = self.method(name)
+        algo = {"kind": method.algo} if isinstance(method.algo, str) else method.algo
+        config = merge(self.run_config(), {"policy": {"algo": algo}}).policy
+        return dataclasses.replace(config, ratio=method.ratio)
 
     def world_model_config(self) -> WorldModelConfig:
-        return from_dict(WorldModelConfig, {"seed": self.seed} | self.world_model, "world_model.")
+        return self.run_config().world_model
 
     def generate_config(self) -> GenerateConfig:
-        return from_dict(GenerateConfig, {"seed": self.seed} | self.generate, "generate.")
+        return self.run_config().generate
 
-
-def _loop_defaults(values: dict[str, Any]) -> dict[str, Any]:
-    """The loop settings of `PolicyConfig`, and not the bare ones, under those of the suite."""
-    return values | {"loop": to_dict(PolicyConfig().loop) | values["loop"]}
+    def run_config(self) -> RunConfig:
+        """The settings of all stages: the preset, then the suite's tables, then its updates and seeds."""
+        preset = load_preset(self.preset) if self.preset else RunConfig()
+        tables = {"world_model": self.world_model, "generate": self.generate, "policy": self.policy}
+        own = {"policy": {"seeds": self.seeds, "seed": self.seed, "loop": {"steps": self.updates}}}
+        seeds = {"world_model": {"seed": self.seed}, "generate": {"seed": self.seed}}
+        return merge(merge(merge(preset, seeds), tables), own)
 
 
 class Piece(NamedTuple):
@@ -126,8 +133,6 @@ def read_suite(path: str | Path) -> Suite:
         suite.policy_config(name)
     if taken := set(STAGES) & set(suite.methods):
         raise ConfigError(f"no method can be called {', '.join(sorted(taken))}: these are stages of every suite.")
-    suite.world_model_config()
-    suite.generate_config()
     return suite
 
 

@@ -3,7 +3,7 @@
     python -m benchmarks.table runs/first [--json]
 
 Every number belongs to the last checkpoint. `mean ± std` is over all episodes of all seeds. The IQM is over the means
-of the seeds; its interval comes from a nested bootstrap (seeds are drawn with replacement, then episodes within each), so
+of the seeds; its interval comes from a nested bootstrap (seeds are drawn with replacement, then episodes in each), so
 it covers both sources of chance. With two seeds it is a rough guide; with one it covers the episodes only. The gain is
 the difference of IQMs to the same learner trained on real data alone, with the interval of that difference.
 """
@@ -182,8 +182,8 @@ def _heading(tasks: list[dict[str, Any]]) -> str:
         f"# Real data, and real with synthetic ({'; '.join(sorted(settings)) or 'nothing scored yet'})",
         "",
         "Last checkpoint of each run. Mean ± standard deviation is over all episodes of all seeds; the IQM is over the",
-        "means of the seeds, with a 95 % interval from a bootstrap over seeds and, within them, episodes. The gain is over",
-        "the same learner on real data alone. No setting was chosen per dataset.",
+        "means of the seeds, with a 95 % interval from a bootstrap over seeds and, within them, episodes. The gain is",
+        "over the same learner on real data alone. No setting was chosen per dataset.",
     ]
     if unscored:
         lines += ["", f"Not finished: {', '.join(unscored)}."]
@@ -207,7 +207,8 @@ def _data_line(data: dict[str, Any]) -> str:
     )
     if references:
         low, high = references["low"], references["high"]
-        text += f", score {_plus({'mean': data['score_mean'], 'std': data['score_std']})}"
+        spread = 100 * returns["std"] / (high - low)  # scaled, never shifted
+        text += f", score {_plus({'mean': data['score_mean'], 'std': spread})}"
         text += f" (0 is a return of {low:g}, 100 of {high:g}: {references['source']})"
     return " ".join([text + ".", *(f"Note: {note}" for note in data["notes"])])
 

@@ -20,16 +20,17 @@ from benchmarks.suite import Piece, Suite, Task, locate
 from dawm.agents.fit import train_policy
 from dawm.agents.policy import load_policy
 from dawm.data.dataset import Dataset
+from dawm.data.doctor import describe
 from dawm.data.registry import load
 from dawm.errors import ConfigError
 from dawm.evaluate.score import score_policy
+from dawm.pipeline import identity, stored_model, stored_synthetic
 from dawm.run.config import differences, to_dict, without_none
 from dawm.run.folder import RunFolder
 from dawm.run.metrics import plain
 from dawm.run.progress import say
-from dawm.synth.generator import generate, load_synthetic
+from dawm.synth.generator import generate
 from dawm.worldmodel.fit import train_world_model
-from dawm.worldmodel.trained import TrainedModel
 
 
 def folder_of(out: Path, piece: Piece) -> Path:
@@ -43,11 +44,11 @@ def do(suite: Suite, piece: Piece, out: Path) -> None:
     task, folder = suite.task(piece.dataset), folder_of(out, piece)
     data = load(locate(task), env=task.env)
     if piece.what == "data":
-        _record_data(data, task, folder)
+        _record_data(data, task, suite, folder)
     elif piece.what == "model":
         train_world_model(data, suite.world_model_config(), folder=folder)
     elif piece.what == "synthetic":
-        model = TrainedModel.load(folder.parent / "model")
+        model = stored_model(folder.parent / "model", used_in=folder)
         synthetic = generate(model, data, suite.generate_config(), folder=folder)
         _check_simulator(synthetic, data, task, suite, folder)
     else:
@@ -101,29 +102,10 @@ def _has_simulator(task: Task) -> bool:
     return task.env.rpartition(":")[2] in SIMULATORS
 
 
-def _record_data(data: Dataset, task: Task, folder: Path) -> None:
-    origin = {"name": data.info.name, "origin": data.info.origin, "fingerprint": data.fingerprint}
-    run = RunFolder.start(folder, "run", {"data": origin, "env": task.env}, {})
-    references, returns = data.info.references, data.returns
-    facts = {
-        **origin,
-        "format": data.info.format,
-        "env": task.env,
-        "steps": len(data),
-        "episodes": data.episodes,
-        "obs_dim": data.spec.obs_dim,
-        "act_dim": data.spec.act_dim,
-        "act_low": data.act_low,
-        "act_high": data.act_high,
-        "returns": {"mean": returns.mean(), "std": returns.std(), "min": returns.min(), "max": returns.max()},
-        "terminal_steps": int(data.terminal.sum()),
-        "cut_episodes": int(data.cut.sum()),
-        "references": references and references._asdict(),
-        "score_mean": references and references.normalise(returns.mean()),
-        "score_std": references and references.scale(returns.std()),
-        "notes": list(data.info.notes),
-    }
-    run.write_json("data.json", facts)
+def _record_data(data: Dataset, task: Task, suite: Suite, folder: Path) -> None:
+    run = RunFolder.start(folder, "run", {"data": identity(data), "env": task.env}, {})
+    settings = suite.world_model_config()
+    run.write_json("data.json", describe(data, split_seed=settings.seed, holdout=settings.holdout))
     run.finish()
 
 
@@ -140,7 +122,8 @@ def _check_simulator(synthetic: Dataset, data: Dataset, task: Task, suite: Suite
 
 def _train_and_score(suite: Suite, piece: Piece, task: Task, data: Dataset, folder: Path) -> None:
     config = suite.policy_config(piece.what)
-    synthetic = load_synthetic(folder.parents[1] / "synthetic") if config.ratio > 0 else None
+    place = folder.parents[1] / "synthetic"
+    synthetic = stored_synthetic(place, used_in=folder) if config.ratio > 0 else None
     run = RunFolder(folder)
     if not run.finished:
         train_policy(data, config, synthetic=synthetic, folder=folder)

@@ -230,8 +230,8 @@ def test_pipeline_rule_reaches_its_ceiling():
 
 def test_simple_policies_return_what_the_notes_say():
     rng = np.random.default_rng(3)
-    noise = lambda dim: lambda obs: rng.uniform(-1, 1, (len(obs), dim)).astype(np.float32)  # noqa: E731
-    still = lambda obs: np.zeros((len(obs), 2), np.float32)  # noqa: E731
+    noise = lambda dim: lambda obs: rng.uniform(-1, 1, (len(obs), dim)).astype(np.float32)
+    still = lambda obs: np.zeros((len(obs), 2), np.float32)
     assert agree(returns_of(IDS[0], noise(2), 1000, 4), 38, 72, 500)
     assert agree(returns_of(IDS[0], still, 1000, 5), 104, 97, 200)
     assert agree(returns_of(IDS[1], noise(1), 200, 6), -149, 424, 100)
