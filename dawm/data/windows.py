@@ -1,7 +1,8 @@
 """Windows of fixed length over episodes: what a trajectory model is trained on.
 
 A window starts at any row. Steps past the end of its episode are padding (`valid` False): after a terminal step the
-last observation is repeated with zero reward; after a cut nothing is known, and `ended` tells the two apart.
+last observation is repeated with zero reward; after a cut nothing is known, and `ended` tells the two apart. A terminal
+step whose next observation was not recorded counts as a cut.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from dawm.data.arrays import next_obs_unknown
 from dawm.data.dataset import Dataset
 from dawm.types import Segment, Start
 
@@ -29,6 +31,7 @@ class Windows(eqx.Module):
     reward: Float[Array, " n"]
     terminal: Bool[Array, " n"]
     source: Int[Array, " n"]
+    recorded: Bool[Array, " n"]  # whether next_obs was recorded (old files lack it at terminals)
     remaining: Int[Array, " n"]  # steps from this row to the end of its episode, itself included
     return_to_go: Float[Array, " n"]
     horizon: int = eqx.field(static=True)
@@ -45,7 +48,7 @@ class Windows(eqx.Module):
         steps, rows = jnp.arange(self.horizon), self.rows(row)
         terminal = self.terminal[rows]
         over = jnp.cumsum(terminal) - terminal > 0  # a terminal came earlier
-        valid = (steps < self.remaining[row]) & ~over
+        valid = (steps < self.remaining[row]) & ~over & self.recorded[rows]
         last = jnp.maximum(jnp.sum(valid) - 1, 0)
         following = self.next_obs[jnp.where(valid, rows, rows[last])]
         return Segment(
@@ -81,6 +84,7 @@ def make_windows(data: Dataset, horizon: int, *, discount: float, returns: Retur
     return Windows(
         *(jnp.asarray(c, jnp.float32) for c in columns),
         terminal=jnp.asarray(data.terminal),
+        recorded=jnp.asarray(~next_obs_unknown(data)),
         source=jnp.asarray(data.source, jnp.int32),
         remaining=jnp.asarray(data.episode_ends[data.episode_of] - np.arange(len(data)), jnp.int32),
         return_to_go=jnp.asarray(to_go, jnp.float32),

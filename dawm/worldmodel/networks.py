@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, PRNGKeyArray
 
+from dawm.data.arrays import next_obs_unknown
 from dawm.data.dataset import Dataset
 from dawm.data.normalise import Standard
 from dawm.run.folder import RunFolder
@@ -78,10 +79,10 @@ def fit_scales(data: Dataset, spec: Spec) -> Scales:
     )
 
 
-def device_rows(data: Dataset) -> Transition:
-    """All transitions as device arrays, float32."""
+def device_rows(data: Dataset) -> tuple[Transition, Bool[Array, " n"]]:
+    """All transitions as device arrays, float32, and on which of them the next observation was recorded."""
     move = lambda leaf: jnp.asarray(leaf, jnp.float32 if np.issubdtype(leaf.dtype, np.floating) else leaf.dtype)
-    return jax.tree.map(move, data.transitions())
+    return jax.tree.map(move, data.transitions()), jnp.asarray(~next_obs_unknown(data))
 
 
 def train_networks(
@@ -97,7 +98,7 @@ def train_networks(
     def update(state, inputs, key):
         networks, opt = state
         rows, scales = inputs
-        index = jr.randint(key, (1 + count, config.batch_size), 0, len(rows.reward))
+        index = jr.randint(key, (1 + count, config.batch_size), 0, len(rows[1]))
         (_, metrics), grads = eqx.filter_value_and_grad(_loss, has_aux=True)(networks, scales, tree_rows(rows, index))
         step, opt = optimiser.update(grads, opt, eqx.filter(networks, eqx.is_inexact_array))
         return (eqx.apply_updates(networks, step), opt), metrics
@@ -110,18 +111,25 @@ def train_networks(
     return state[0]
 
 
-def _loss(networks: Networks, scales: Scales, rows: Transition) -> tuple[Float[Array, ""], dict[str, Array]]:
-    """Sum of the losses; the first batch of `rows` trains the single networks, the others one ensemble member each."""
+def _loss(networks: Networks, scales: Scales, batch: tuple[Transition, Array]) -> tuple[Array, dict[str, Array]]:
+    """Sum of the losses; the first batch of rows trains the single networks, the others one ensemble member each.
+
+    Rows whose next observation was not recorded count only for the end network, with the anchor's in its place.
+    """
+    rows, recorded = batch
+    count = recorded / jnp.maximum(recorded.sum(-1, keepdims=True), 1)  # weights that sum to one in each batch
     x = jax.vmap(jax.vmap(scales.inputs))(rows.obs, rows.action)
     y = jax.vmap(jax.vmap(scales.targets))(rows.obs, rows.reward, rows.next_obs)
     one = tree_rows(rows, 0)
-    obs, change = scales.obs.apply(one.obs), scales.change.apply(one.next_obs - one.obs)
-    action, next_obs = scales.action(one.action), scales.obs.apply(one.next_obs)
+    guess = jax.lax.stop_gradient(jax.vmap(networks.anchor)(x[0]))[:, :-1]
+    change = jnp.where(recorded[0][:, None], y[0, :, :-1], guess)
+    obs, action = scales.obs.apply(one.obs), scales.action(one.action)
+    next_obs = scales.obs.apply(one.obs + scales.change.invert(change))
     losses = {
-        "anchor/loss": step_loss(networks.anchor, x[0], y[0]),
-        "one_step/loss": step_loss(networks.one_step, x[0], y[0]),
-        "ensemble/nll": ensemble_loss(networks.ensemble, x[1:], y[1:]),
-        "inverse/loss": jax.vmap(networks.inverse.loss)(obs, change, action).mean(),
+        "anchor/loss": step_loss(networks.anchor, x[0], y[0], count[0]),
+        "one_step/loss": step_loss(networks.one_step, x[0], y[0], count[0]),
+        "ensemble/nll": ensemble_loss(networks.ensemble, x[1:], y[1:], count[1:]),
+        "inverse/loss": count[0] @ jax.vmap(networks.inverse.loss)(obs, change, action),
         "ends/loss": end_loss(networks.ends, jax.vmap(end_inputs)(obs, action, change, next_obs), one.terminal * 1.0),
     }
     return sum(losses.values()), losses  # type: ignore[return-value]

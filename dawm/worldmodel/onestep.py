@@ -81,9 +81,11 @@ class StepNetwork(eqx.Module):
         return self.body(x) + (0.0 if self.skip is None else self.skip(x))
 
 
-def step_loss(network: StepNetwork, x: Float[Array, "b in"], y: Float[Array, "b out"]) -> Float[Array, ""]:
-    """Mean squared error in standardised units."""
-    return jnp.square(jax.vmap(network)(x) - y).mean()
+def step_loss(
+    network: StepNetwork, x: Float[Array, "b in"], y: Float[Array, "b out"], weight: Float[Array, " b"]
+) -> Float[Array, ""]:
+    """Weighted mean squared error in standardised units; the weights sum to one."""
+    return weight @ jnp.square(jax.vmap(network)(x) - y).mean(-1)
 
 
 class GaussianEnsemble(eqx.Module):
@@ -119,11 +121,13 @@ class GaussianEnsemble(eqx.Module):
         return mean, self.low + jax.nn.softplus(log_var - self.low)
 
 
-def ensemble_loss(model: GaussianEnsemble, x: Float[Array, "m b in"], y: Float[Array, "m b out"]) -> Float[Array, ""]:
+def ensemble_loss(
+    model: GaussianEnsemble, x: Float[Array, "m b in"], y: Float[Array, "m b out"], weight: Float[Array, "m b"]
+) -> Float[Array, ""]:
     """Gaussian negative log-likelihood, every member on its own batch, plus PETS's pull on the variance bounds."""
 
-    def one(member, x, y):
+    def one(member, x, y, weight):
         mean, log_var = model._split(jax.vmap(member)(x))
-        return (0.5 * jnp.square(mean - y) * jnp.exp(-log_var) + 0.5 * log_var).mean()
+        return weight @ (0.5 * jnp.square(mean - y) * jnp.exp(-log_var) + 0.5 * log_var).mean(-1)
 
-    return eqx.filter_vmap(one)(model.members, x, y).mean() + 0.01 * (model.high - model.low).mean()
+    return eqx.filter_vmap(one)(model.members, x, y, weight).mean() + 0.01 * (model.high - model.low).mean()
