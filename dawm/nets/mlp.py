@@ -89,8 +89,8 @@ class MLPBodyConfig:
     """Residual MLP on the flattened window: the fastest body, and the default for windows of up to ten steps."""
 
     kind: Literal["mlp"] = "mlp"
-    width: int = 512  # of the residual stream
-    depth: int = 4  # residual blocks of two layers each
+    width: int = 256  # of the residual stream
+    depth: int = 3  # residual blocks of two layers each
     embed: int = 128  # size of the embedding of noise and conditions; even
 
     def __post_init__(self):

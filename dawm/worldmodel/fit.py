@@ -43,7 +43,7 @@ class WorldModelConfig:
     networks: NetworksConfig = field(default_factory=NetworksConfig)
     batch_size: int = 256
     optim: OptimConfig = field(default_factory=OptimConfig)
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=15_000))
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=10_000))
     ema: float = 0.999  # memory of the averaged weights that generate
     holdout: float = 0.1  # share of episodes held out
     measure_windows: int = 512  # held-out windows in holdout.json

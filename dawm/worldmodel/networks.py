@@ -47,7 +47,7 @@ class NetworksConfig:
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)  # yardstick
     batch_size: int = 256
     optim: OptimConfig = field(default_factory=OptimConfig)
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=15_000))
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=10_000))
 
 
 class Networks(eqx.Module):
