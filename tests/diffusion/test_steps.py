@@ -69,7 +69,7 @@ def test_spread_of_samples_converges_at_the_stated_order(kind, double):
 @pytest.mark.parametrize("kind", STEPS)
 @pytest.mark.parametrize("parameterisation", PARAMETERISATIONS)
 def test_samples_have_the_moments_of_the_data(parameterisation, kind):
-    n, steps = 8_000, 100
+    n, steps = 8_000, 300  # ancestral sampling is the coarsest: its spread is 2 % short with 300 steps
     config = ProcessConfig(
         parameterisation=parameterisation, levels=GRID[parameterisation], train_levels=steps, steps=steps, step=kind,
         sigma_max=80.0, sigma_min=0.002, **SETTINGS.get(kind, {}),
