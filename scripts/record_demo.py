@@ -5,8 +5,8 @@ its first random step to the moment when its policy reached the medium level. Ho
 
 - environment: Gymnasium's `Hopper-v5`, no wrappers but the 1000-step time limit;
 - learner: SAC of SBX (stable-baselines on JAX), its default settings but for `SETTINGS` below: two hidden layers of 128
-  units, batches of 128 and two gradient steps per environment step, which is about four times less work than the default
-  for each step; layer normalisation in the critics and 5,000 random first steps; one seed;
+  units, batches of 128 and two gradient steps per environment step, about four times less work than the default for
+  each step; layer normalisation in the critics and 5,000 random first steps; one seed;
 - every 5,000 steps the deterministic policy plays 10 episodes in a second environment; the recording stops at the first
   evaluation whose mean return is at least a quarter of D4RL's expert reference for Hopper (3234.3 / 4 = 809);
 - the unfinished last episode is kept and ends as a cut recording, not as a terminal.
@@ -21,6 +21,7 @@ made the shipped file are stored in it.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import platform
 from importlib.metadata import version
@@ -87,7 +88,7 @@ def record(seed: int) -> tuple[dict[str, np.ndarray], list[dict]]:
     from sbx import SAC
 
     env = Recorder(gymnasium.make("Hopper-v5"))
-    model = SAC("MlpPolicy", env, seed=seed, verbose=0, **SETTINGS)
+    model = SAC("MlpPolicy", env, seed=seed, verbose=0, **copy.deepcopy(SETTINGS))  # SAC writes into its policy_kwargs
     history: list[dict] = []
     while not history or (history[-1]["return"] < MEDIUM_RETURN and history[-1]["steps"] < MOST_STEPS):
         model.learn(EVALUATE_EVERY, reset_num_timesteps=not history)
