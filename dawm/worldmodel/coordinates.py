@@ -87,7 +87,14 @@ class States(AbstractCoordinates):
 
     @staticmethod
     def build(scales, inverse, anchor, obs_norm, reward_norm, spread, horizon) -> States:
-        return States(scales, inverse, obs_norm, reward_norm, horizon, scales.obs.mean.shape[0] + 1)
+        return States(  # by name: the abstract fields come first
+            scales=scales,
+            inverse=inverse,
+            obs=obs_norm,
+            reward=reward_norm,
+            rows=horizon,
+            channels=scales.obs.mean.shape[0] + 1,
+        )
 
     def annotate(self, windows):
         return jnp.zeros((len(windows), 0))
@@ -125,7 +132,7 @@ class Differences(AbstractCoordinates):
 
     @staticmethod
     def build(scales, inverse, anchor, obs_norm, reward_norm, spread, horizon) -> Differences:
-        return Differences(scales, inverse, horizon, scales.obs.mean.shape[0] + 1)
+        return Differences(scales=scales, inverse=inverse, rows=horizon, channels=scales.obs.mean.shape[0] + 1)
 
     def annotate(self, windows):
         return jnp.zeros((len(windows), 0))
