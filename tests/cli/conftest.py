@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+QUICK_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+
 TINY = """
 episodes = 1
 [world_model]
 batch_size = 16
 measure_windows = 8
 measure_samples = 2
-model = {horizon = 3, process = {steps = 2}, body = {width = 16, depth = 1, embed = 8}}
+model = {horizon = 3, process = {step = "euler", steps = 2}, body = {width = 16, depth = 1, embed = 8}}
 loop = {steps = 60, chunk = 10, save_every = 20}
 [world_model.networks]
 batch_size = 8
@@ -88,7 +90,8 @@ def dawm(cache):
     """`dawm(*words)` runs the command in a process of its own; with `wait=False` it returns the running process."""
 
     def start(*words, wait: bool = True, check: int | None = 0):
-        env = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"} | {"DAWM_CACHE": str(cache)}
+        env = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+        env |= {"DAWM_CACHE": str(cache), "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILE}"}
         command = [sys.executable, "-m", "dawm", *map(str, words)]
         process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         if not wait:
