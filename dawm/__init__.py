@@ -48,8 +48,8 @@ _HOME = {
     # all of it
     "run_pipeline": "dawm.pipeline",
     "resume": "dawm.pipeline",
-    "load_preset": "dawm.pipeline",
-    "RunConfig": "dawm.pipeline",
+    "load_preset": "dawm.presets",
+    "RunConfig": "dawm.presets",
     # settings, records and errors
     "LoopConfig": "dawm.run.loop",
     "OptimConfig": "dawm.run.optim",
@@ -88,10 +88,10 @@ if TYPE_CHECKING:
     from dawm.errors import MissingExtraError as MissingExtraError
     from dawm.errors import NumericalError as NumericalError
     from dawm.evaluate.score import score_policy as score_policy
-    from dawm.pipeline import RunConfig as RunConfig
-    from dawm.pipeline import load_preset as load_preset
     from dawm.pipeline import resume as resume
     from dawm.pipeline import run_pipeline as run_pipeline
+    from dawm.presets import RunConfig as RunConfig
+    from dawm.presets import load_preset as load_preset
     from dawm.report.page import write_report as write_report
     from dawm.run.loop import LoopConfig as LoopConfig
     from dawm.run.optim import OptimConfig as OptimConfig

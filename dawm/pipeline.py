@@ -5,76 +5,36 @@ where it was interrupted. Paths of one stage in the settings of another are rela
 
     OUT/model                 the world model                 OUT/policies/bc          behaviour cloning
     OUT/synthetic             transitions that it generated   OUT/policies/ALGO        the learner on real data only
-    OUT/data.json, report.html                                OUT/policies/ALGO-dawm   the same on real and synthetic data
+    OUT/data.json, report.html                                OUT/policies/ALGO-dawm   the same with synthetic data
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dawm.agents.bc import BCConfig
 from dawm.agents.config import PolicyConfig
 from dawm.agents.fit import train_policy
 from dawm.data.dataset import Dataset
 from dawm.data.doctor import Diagnosis, describe, examine
 from dawm.data.registry import load
 from dawm.data.validate import require_usable
-from dawm.errors import ConfigError, DatasetError, DawmError, FileError, suggest
+from dawm.errors import DatasetError, DawmError, FileError
 from dawm.evaluate.rollouts import rollout
 from dawm.evaluate.score import score_policy
+from dawm.presets import NO_ENVIRONMENT, RunConfig, load_preset, policies_of
 from dawm.report.page import write_report
-from dawm.run.config import from_dict, override, read_config_file, to_dict
+from dawm.run.config import from_dict, to_dict
 from dawm.run.folder import RunFolder
 from dawm.run.progress import say
 from dawm.synth.generator import GenerateConfig, generate, load_synthetic
 from dawm.worldmodel.fit import WorldModelConfig, train_world_model
 from dawm.worldmodel.trained import TrainedModel
-
-PRESETS = ("fast", "default", "paper")
-NO_ENVIRONMENT = "none"  # RunConfig.env: do not evaluate, although the data name an environment
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Settings of a whole run; the values of the presets are in dawm/presets."""
-
-    world_model: WorldModelConfig = field(default_factory=WorldModelConfig)
-    generate: GenerateConfig = field(default_factory=GenerateConfig)
-    policy: PolicyConfig = field(default_factory=lambda: PolicyConfig(ratio=0.5))  # of the policy with synthetic data
-    real_only: bool = True  # also the same learner without synthetic data
-    bc: bool = True  # also behaviour cloning
-    env: str | None = None  # Gymnasium id; None takes the one that the data name, "none" does not evaluate
-    episodes: int = 10  # per seed
-    eval_every: int = 0  # policy updates between evaluations for the record; 0 evaluates the last checkpoint only
-
-    def __post_init__(self):
-        if self.policy.ratio <= 0:
-            raise ValueError(
-                "policy.ratio is the synthetic share of each batch and must be above 0 in a run, which compares with and"
-                " without synthetic data; `dawm policy` trains on real data alone"
-            )
-        if self.episodes < 1 or self.eval_every < 0:
-            raise ValueError(f"episodes must be at least 1 and eval_every at least 0, got {self.episodes}, {self.eval_every}")
-
-
-def load_preset(name: str) -> RunConfig:
-    """The settings of dawm/presets/NAME.toml over the defaults. Raises ConfigError if there is no such preset."""
-    if name not in PRESETS:
-        raise ConfigError(f"there is no preset `{name}`{suggest(name, PRESETS)}")
-    return merge(RunConfig(), read_config_file(Path(__file__).parent / "presets" / f"{name}.toml"))
-
-
-def merge(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
-    """The configuration with nested values in place of its own; everything that they do not name stays."""
-    flat = dict(_flatten(values))
-    kinds_first = sorted(flat, key=lambda dotted: not dotted.endswith("kind"))  # a new kind resets what stands beside it
-    return override(config, {dotted: flat[dotted] for dotted in kinds_first})
 
 
 def run_pipeline(source: Any, config: RunConfig | None = None, *, out: str | Path) -> Path:
@@ -86,7 +46,9 @@ def run_pipeline(source: Any, config: RunConfig | None = None, *, out: str | Pat
     config, out = config or load_preset("default"), Path(out)
     data, diagnosis = examined(source, config.env)
     env = environment_of(data, config)
-    run = RunFolder.start(out, "run", {"run": to_dict(config), "data": identity(data)}, {"seed": config.world_model.seed})
+    run = RunFolder.start(
+        out, "run", {"run": to_dict(config), "data": identity(data)}, {"seed": config.world_model.seed}
+    )
     split = {"split_seed": config.world_model.seed, "holdout": config.world_model.holdout}
     run.write_json("data.json", describe(data, **split, diagnosis=diagnosis))
 
@@ -103,14 +65,6 @@ def run_pipeline(source: Any, config: RunConfig | None = None, *, out: str | Pat
     report = write_report(out)
     run.finish()
     return report
-
-
-def policies_of(config: RunConfig) -> list[tuple[str, PolicyConfig, bool]]:
-    """(folder, settings, whether synthetic data are mixed in) of every policy of a run."""
-    kind, real = config.policy.algo.kind, replace(config.policy, ratio=0.0)
-    rows = [("bc", replace(real, algo=BCConfig()), False)] if config.bc and kind != "bc" else []
-    rows += [(kind, real, False)] if config.real_only else []
-    return [*rows, (f"{kind}-dawm", config.policy, True)]
 
 
 # -- stages -----------------------------------------------------------------------------------------------------------
@@ -156,15 +110,15 @@ def policy_stage(
     data: Dataset, settings: PolicyConfig, folder: Path, synthetic: Dataset | None, env: str | None, config: RunConfig
 ) -> None:
     """Train one policy; with `eval_every`, its record gets the returns as training goes on."""
-    monitor = None
-    if config.eval_every and env is not None:
-        settings = replace(settings, loop=replace(settings.loop, monitor_every=config.eval_every))
+    every = config.eval_every if env is not None else 0
+    if every:
+        settings = replace(settings, loop=replace(settings.loop, monitor_every=every))
 
-        def monitor(step, policy):
-            scores = score_policy(policy, env, episodes=config.episodes, references=data.info.references)
-            return {"eval/return_mean": scores["return_mean"], "eval/return_std": scores["return_std"]}
+    def monitor(step, policy):
+        scores = score_policy(policy, str(env), episodes=config.episodes, references=data.info.references)
+        return {"eval/return_mean": scores["return_mean"], "eval/return_std": scores["return_std"]}
 
-    train_policy(data, settings, synthetic=synthetic, folder=folder, monitor=monitor)
+    train_policy(data, settings, synthetic=synthetic, folder=folder, monitor=monitor if every else None)
 
 
 def score_stage(folder: Path, env: str, episodes: int, data: Dataset) -> dict[str, Any]:
@@ -232,7 +186,7 @@ def identity(data: Dataset) -> dict[str, Any]:
 
 
 def recorded_data(stored: Mapping[str, Any], folder: Path, given: Any = None, env: str | None = None) -> Dataset:
-    """The dataset that a run folder was made from, with the same values. Raises FileError or DatasetError if it is not."""
+    """The dataset that a run folder was made from. Raises FileError if it is gone, DatasetError if it has changed."""
     env = None if env == NO_ENVIRONMENT else env
     try:
         data = load(given, env=env) if given is not None else _load_origin(stored["origin"], env)
@@ -242,24 +196,15 @@ def recorded_data(stored: Mapping[str, Any], folder: Path, given: Any = None, en
     if data.fingerprint != stored["fingerprint"]:
         raise DatasetError(
             f"`{data.info.origin}` does not hold the data that `{folder}` was made from (fingerprint"
-            f" {data.fingerprint[:12]}, recorded {stored['fingerprint'][:12]}). Give the right file with --data, or start anew."
+            f" {data.fingerprint[:12]}, recorded {stored['fingerprint'][:12]}). Give the right file with --data, or"
+            " start anew."
         )
     return replace(data, info=replace(data.info, name=stored["name"], origin=stored["origin"]))
 
 
 def _load_origin(origin: str, env: str | None) -> Dataset:
     """Read what an origin, "format:path" or several joined by " + ", names."""
-    pairs = [part.partition(":")[::2] for part in origin.split(" + ")]
-    if not all(path for _, path in pairs):
+    formats, paths = zip(*(part.partition(":")[::2] for part in origin.split(" + ")), strict=True)
+    if not all(paths):
         raise FileError(f"its origin `{origin}` is no file.")
-    if len(pairs) == 1:
-        return load(pairs[0][1], format=pairs[0][0], env=env)
-    return load("+".join(path for _, path in pairs), env=env)
-
-
-def _flatten(values: Mapping[str, Any], where: str = "") -> list[tuple[str, Any]]:
-    """("dotted.key", value) for every leaf of a nested mapping."""
-    pairs = []
-    for key, value in values.items():
-        pairs += _flatten(value, f"{where}{key}.") if isinstance(value, Mapping) else [(f"{where}{key}", value)]
-    return pairs
+    return load("+".join(paths), format=formats[0] if len(paths) == 1 else None, env=env)

@@ -10,7 +10,7 @@ import pytest
 
 import dawm
 from dawm.errors import ConfigError
-from dawm.pipeline import PRESETS, RunConfig, load_preset, merge, policies_of
+from dawm.presets import PRESETS, RunConfig, load_preset, merge, policies_of
 from dawm.run.config import from_dict, to_dict, without_none
 
 
@@ -40,7 +40,12 @@ def test_the_paper_preset_is_the_papers():
     model = load_preset("paper").world_model.model
     process = model.process
     assert (model.horizon, model.coordinates, model.normaliser, model.label_dropout) == (8, "states", "cdf", 0.25)
-    assert (process.train_levels, process.steps, process.step, process.parameterisation) == (5, 3, "ancestral", "epsilon")
+    assert (process.train_levels, process.steps, process.step, process.parameterisation) == (
+        5,
+        3,
+        "ancestral",
+        "epsilon",
+    )
     assert (process.temperature, process.levels, process.noise_law) == (0.5, "cosine", "grid")
     assert load_preset("paper").world_model.loop.steps == 2_000_000
 

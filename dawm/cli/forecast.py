@@ -21,7 +21,8 @@ from dawm.agents.fit import train_policy
 from dawm.cli.parser import Outcome
 from dawm.data.dataset import Dataset
 from dawm.data.windows import make_windows
-from dawm.pipeline import RunConfig, environment_of, examined, policies_of
+from dawm.pipeline import environment_of, examined
+from dawm.presets import RunConfig, policies_of
 from dawm.run.loop import LoopConfig, compile_updates
 from dawm.run.optim import make_optimiser
 from dawm.run.progress import duration, say, set_quiet
@@ -172,7 +173,7 @@ def future_seconds(model: TrajectoryModel, data: Dataset) -> float:
     starts = Start(data.obs[rows], data.action[rows], np.zeros(FUTURES, np.float32), data.source[rows])
     starts = jax.tree.map(jnp.asarray, starts)
     run = eqx.filter_jit(lambda model, starts, keys: jax.vmap(model.generate)(starts, keys))
-    call = lambda: run(model, starts, jr.split(jr.key(0), FUTURES))  # noqa: E731
+    call = lambda: run(model, starts, jr.split(jr.key(0), FUTURES))
     jax.block_until_ready(call())
     return repeated(call, FUTURES)
 

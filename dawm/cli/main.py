@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import json
 import math
 import os
@@ -160,7 +161,9 @@ def find(words: Sequence[str]) -> tuple[str, list[str]]:
     rest = before + list(words[len(before) + 1 :])
     if group != "data":
         if group and group not in VERBS:
-            raise ConfigError(f"there is no command `{group}`{suggest(group, dict.fromkeys(v.split()[0] for v in VERBS))}")
+            raise ConfigError(
+                f"there is no command `{group}`{suggest(group, dict.fromkeys(v.split()[0] for v in VERBS))}"
+            )
         return group, rest
     if not rest or rest[0] in ("-h", "--help"):
         return "data", rest
@@ -189,7 +192,7 @@ def overview(group: str) -> str:
 
 def how_to_go_on(words: Sequence[str]) -> str:
     """The command that takes up what was interrupted, if anything was begun."""
-    places = [b for a, b in zip(words, words[1:], strict=False) if a == "--out"]
+    places = [b for a, b in itertools.pairwise(words) if a == "--out"]
     places += [word.removeprefix("--out=") for word in words if word.startswith("--out=")] + list(words[1:2])
     from dawm.cli import run
 
@@ -209,5 +212,3 @@ def json_safe(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value
-
-

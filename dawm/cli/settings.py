@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from dawm.pipeline import RunConfig, load_preset, merge
+from dawm.presets import RunConfig, load_preset, merge
 from dawm.run.config import override, read_config_file
 
 # flag: the settings that it means

@@ -127,7 +127,7 @@ def load_one(text: str, format: str | None = None) -> Dataset:
     details = data.info.details
     if format == "native" and data.info.format != "native":
         details = details | {"converted_from": data.info.origin}
-    return replace(data, info=replace(data.info, origin=f"{format}:{path}", format=format, details=details))
+    return replace(data, info=replace(data.info, origin=f"{format}:{path.resolve()}", format=format, details=details))
 
 
 def sniff(path: Path) -> str:

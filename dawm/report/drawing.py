@@ -182,7 +182,10 @@ def _series(one: Series, x_axis: Axis, y_axis: Axis, markers: bool) -> Markup:
 def _end_labels(series, points, x_axis: Axis, y_axis: Axis) -> Markup:
     """Names beside the last points, pushed apart where they would overlap."""
     wanted = (
-        sorted((y_axis(p[-1][1]), one) for one, p in zip(series, points, strict=True) if p and one.label)
+        sorted(
+            ((y_axis(p[-1][1]), one) for one, p in zip(series, points, strict=True) if p and one.label),
+            key=lambda pair: pair[0],
+        )
         if series
         else []
     )

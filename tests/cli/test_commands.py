@@ -58,8 +58,16 @@ def test_stage_by_stage_gives_what_run_gives(reference, dawm, log, tiny, tmp_pat
     name = Path("policies") / "td3bc-dawm"
     words = ("--synthetic", tmp_path / "synthetic", "--ratio", 0.5)
     dawm("policy", log, "--config", tiny, *words, "--out", tmp_path / name)
-    assert json.loads(made.stdout)["fingerprint"] == json.loads((whole / "synthetic/generation.json").read_text())["fingerprint"]
-    for part in ("model/model.ckpt", "synthetic/shards/00000.npz", f"{name}/checkpoints/00000060.ckpt", f"{name}/run.toml"):
+    assert (
+        json.loads(made.stdout)["fingerprint"]
+        == json.loads((whole / "synthetic/generation.json").read_text())["fingerprint"]
+    )
+    for part in (
+        "model/model.ckpt",
+        "synthetic/shards/00000.npz",
+        f"{name}/checkpoints/00000060.ckpt",
+        f"{name}/run.toml",
+    ):
         assert (whole / part).read_bytes() == (tmp_path / part).read_bytes(), part
     scored = dawm("eval", tmp_path / name, "--env", "Pendulum-v1", "--episodes", "1", "--json")
     result = json.loads(scored.stdout)
@@ -85,7 +93,13 @@ def test_dry_run_measures_and_writes_nothing(log, tiny, tmp_path, capsys, monkey
     result = json.loads(capsys.readouterr().out)
     assert result["sizes"]["window"] == [3, 5]
     assert result["sizes"]["parameters"]["body"] > 1_000
-    assert set(result["seconds"]) >= {"one-step networks", "diffusion world model", "generation", "policy bc", "policy td3bc-dawm"}
+    assert set(result["seconds"]) >= {
+        "one-step networks",
+        "diffusion world model",
+        "generation",
+        "policy bc",
+        "policy td3bc-dawm",
+    }
     assert min(result["seconds"].values()) > 0
     assert result["total_seconds"] == pytest.approx(sum(result["seconds"].values()))
     assert list(tmp_path.iterdir()) == []

@@ -16,7 +16,12 @@ from dawm.cli.main import main
 from tests.cli.conftest import linear_log
 
 # what to wait for before the next kill: each is written in another stage
-SIGNS = ("model/networks/metrics.jsonl", "model/metrics.jsonl", "synthetic/shards/00000.npz", "policies/td3bc/metrics.jsonl")
+SIGNS = (
+    "model/networks/metrics.jsonl",
+    "model/metrics.jsonl",
+    "synthetic/shards/00000.npz",
+    "policies/td3bc/metrics.jsonl",
+)
 
 
 def test_a_run_killed_in_every_stage_ends_as_if_it_had_not_been(reference, dawm, log, tiny, tmp_path):
@@ -46,7 +51,9 @@ def wait_for(path: Path, process) -> None:
 
 def compare(whole: Path, resumed: Path) -> int:
     """Assert that two run folders hold the same, but for times and provenance; returns the number of files compared."""
-    names = lambda folder: {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.suffix != ".part"}  # noqa: E731
+    names = lambda folder: {
+        str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.suffix != ".part"
+    }
     assert names(whole) == names(resumed)
     count = 0
     for name in sorted(names(whole)):

@@ -1,0 +1,75 @@
+"""Settings of a whole run, and the published sets of them: one TOML file each beside this module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dawm.agents.bc import BCConfig
+from dawm.agents.config import PolicyConfig
+from dawm.errors import ConfigError, suggest
+from dawm.run.config import override, read_config_file
+from dawm.synth.generator import GenerateConfig
+from dawm.worldmodel.fit import WorldModelConfig
+
+PRESETS = ("fast", "default", "paper")
+NO_ENVIRONMENT = "none"  # RunConfig.env: do not evaluate, although the data name an environment
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Settings of a whole run; the values of the presets are in dawm/presets."""
+
+    world_model: WorldModelConfig = field(default_factory=WorldModelConfig)
+    generate: GenerateConfig = field(default_factory=GenerateConfig)
+    policy: PolicyConfig = field(default_factory=lambda: PolicyConfig(ratio=0.5))  # of the policy with synthetic data
+    real_only: bool = True  # also the same learner without synthetic data
+    bc: bool = True  # also behaviour cloning
+    env: str | None = None  # Gymnasium id; None takes the one that the data name, "none" does not evaluate
+    episodes: int = 10  # per seed
+    eval_every: int = 0  # policy updates between evaluations for the record; 0 evaluates the last checkpoint only
+
+    def __post_init__(self):
+        if self.policy.ratio <= 0:
+            raise ValueError(
+                "policy.ratio is the synthetic share of each batch and must be above 0 in a run, which compares with"
+                " and without synthetic data; `dawm policy` trains on real data alone"
+            )
+        if self.episodes < 1 or self.eval_every < 0:
+            raise ValueError(
+                f"episodes must be at least 1 and eval_every at least 0, got {self.episodes}, {self.eval_every}"
+            )
+
+
+def load_preset(name: str) -> RunConfig:
+    """The settings of dawm/presets/NAME.toml over the defaults. Raises ConfigError if there is no such preset."""
+    if name not in PRESETS:
+        raise ConfigError(f"there is no preset `{name}`{suggest(name, PRESETS)}")
+    return merge(RunConfig(), read_config_file(Path(__file__).parent / f"{name}.toml"))
+
+
+def merge(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+    """The configuration with nested values in place of its own; everything that they do not name stays."""
+    flat = dict(_flatten(values))
+    kinds_first = sorted(
+        flat, key=lambda dotted: not dotted.endswith("kind")
+    )  # a new kind resets what stands beside it
+    return override(config, {dotted: flat[dotted] for dotted in kinds_first})
+
+
+def policies_of(config: RunConfig) -> list[tuple[str, PolicyConfig, bool]]:
+    """(folder, settings, whether synthetic data are mixed in) of every policy of a run."""
+    kind, real = config.policy.algo.kind, replace(config.policy, ratio=0.0)
+    rows = [("bc", replace(real, algo=BCConfig()), False)] if config.bc and kind != "bc" else []
+    rows += [(kind, real, False)] if config.real_only else []
+    return [*rows, (f"{kind}-dawm", config.policy, True)]
+
+
+def _flatten(values: Mapping[str, Any], where: str = "") -> list[tuple[str, Any]]:
+    """("dotted.key", value) for every leaf of a nested mapping."""
+    pairs = []
+    for key, value in values.items():
+        pairs += _flatten(value, f"{where}{key}.") if isinstance(value, Mapping) else [(f"{where}{key}", value)]
+    return pairs
