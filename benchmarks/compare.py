@@ -142,9 +142,10 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         out.mkdir(parents=True, exist_ok=True)
         status = run(suite, path, out, only=given.only, workers=max(1, given.workers))
-        from benchmarks.table import write_table
+        if any(out.glob("*/data.json")):
+            from benchmarks.table import write_table
 
-        print(write_table(out))
+            print(write_table(out))
         return status
     except DawmError as error:
         print(f"error: {error}", file=sys.stderr)
