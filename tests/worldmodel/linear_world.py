@@ -114,7 +114,7 @@ def tiny_config(**changes) -> WorldModelConfig:
             horizon=HORIZON,
             returns="window",
             discount=DISCOUNT,
-            process=ProcessConfig(steps=8),
+            process=ProcessConfig(steps=12),
             body=MLPBodyConfig(width=64, depth=2, embed=16),
         ),
         "networks": tiny_networks(),
