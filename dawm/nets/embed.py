@@ -26,8 +26,8 @@ def sinusoidal(value: Float[Array, "*b"], size: int, *, longest: float = 10_000.
 
 def scalar_condition(
     value: Float[Array, ""], size: int = 16, *, present: Float[Array, ""] | None = None
-) -> Float[Array, " size+2"]:
-    """A scalar such as a return-to-go as a condition vector: itself, low Fourier features, and whether it is there.
+) -> Float[Array, " features"]:
+    """A scalar such as a return-to-go as size + 2 numbers: itself, low Fourier features, and whether it is there.
 
     `value` should be of order one. Where `present` is 0 everything is 0: the null condition of classifier-free
     guidance, which no real value shares. Frequencies stop at one turn per unit, so that values somewhat beyond the

@@ -75,7 +75,7 @@ def test_every_parameter_learns_and_everything_given_matters(kind):
 def test_a_body_works_without_conditions_and_in_a_batch(kind):
     body = build(kind, ())
     outputs = jax.vmap(lambda x, noise: body(x, noise, ()))(jnp.stack([X, 2 * X]), jnp.asarray([0.1, 0.5]))
-    np.testing.assert_allclose(outputs[1], body(2 * X, jnp.asarray(0.5), ()), atol=1e-5)
+    np.testing.assert_allclose(outputs[1], body(2 * X, jnp.asarray(0.5), ()), atol=2e-4)
 
 
 @rows
