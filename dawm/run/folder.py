@@ -56,7 +56,8 @@ class RunFolder:
             return folder
         if folder.path.exists() and any(folder.path.iterdir()):
             strange = sorted(p.name for p in folder.path.iterdir())[:3]
-            if any(not name.endswith(".part") for name in strange) and kind != "run":
+            own = lambda name: name == "provenance.json" or name.endswith(".part")  # of a start that was killed
+            if not all(map(own, strange)) and kind != "run":
                 raise ConfigError(f"`{folder.path}` is not empty and no run folder (it holds {', '.join(strange)}).")
         try:
             folder.path.mkdir(parents=True, exist_ok=True)
