@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -74,6 +75,7 @@ def two_sample_auc(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], see
     return float((rank[:positives].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
+@functools.partial(jax.jit, static_argnames=("seed", "steps"))
 def _fit_classifier(x: Array, y: Array, weight: Array, test: Array, seed: int, steps: int) -> Array:
     """Logits on `test` after `steps` full-batch Adam steps."""
     sizes = (x.shape[1], 64, 64, 1)
@@ -92,17 +94,13 @@ def _fit_classifier(x: Array, y: Array, weight: Array, test: Array, seed: int, s
 
     optimiser = optax.adam(3e-3)
 
-    @jax.jit
-    def run(layers):
-        def step(carry, _):
-            layers, opt = carry
-            change, opt = optimiser.update(jax.grad(loss)(layers), opt)
-            return (optax.apply_updates(layers, change), opt), None
+    def step(carry, _):
+        layers, opt = carry
+        change, opt = optimiser.update(jax.grad(loss)(layers), opt)
+        return (optax.apply_updates(layers, change), opt), None
 
-        (layers, _), _ = jax.lax.scan(step, (layers, optimiser.init(layers)), None, steps)
-        return logits(layers, test)
-
-    return run(layers)
+    (layers, _), _ = jax.lax.scan(step, (layers, optimiser.init(layers)), None, steps)
+    return logits(layers, test)
 
 
 def verdict(result: dict[str, Any]) -> str:

@@ -114,7 +114,8 @@ def assemble(
     start = (jnp.zeros(spec.obs_dim), jnp.zeros(spec.act_dim))
     conditions = coordinates.conditions(Start(*start, jnp.zeros(()), jnp.asarray(-1)))
     cond_dims = (*(len(c) for c in conditions), 2)
-    body = make_body(model_config.body, coordinates.rows, coordinates.channels, cond_dims, key=key)
+    shape = coordinates.rows, coordinates.channels, cond_dims
+    body = eqx.filter_jit(lambda key: make_body(model_config.body, *shape, key=key))(key)
     return TrajectoryModel(body, coordinates, networks.ends, scales, returns, model_config)
 
 
@@ -126,7 +127,7 @@ def _residual_spread(scales: Scales, networks: Networks, windows: Windows) -> ja
         return scales.targets(obs, reward, next_obs) - networks.anchor(scales.inputs(obs, action))
 
     columns = (windows.obs, windows.action, windows.reward, windows.next_obs)
-    errors = jax.lax.map(error, columns, batch_size=4096)
+    errors = eqx.filter_jit(lambda columns: jax.lax.map(error, columns, batch_size=4096))(columns)
     return jnp.maximum(jnp.sqrt(jnp.square(errors).mean(0)), 1e-5)
 
 
@@ -143,7 +144,7 @@ def _train_diffusion(
     notes = eqx.filter_jit(model.coordinates.annotate)(windows)
     optimiser = make_optimiser(config.optim, config.loop.steps)
     body = model.body
-    state = (body, body, optimiser.init(eqx.filter(body, eqx.is_inexact_array)), jnp.zeros((), jnp.int32))
+    state = (body, body, jax.jit(optimiser.init)(eqx.filter(body, eqx.is_inexact_array)), jnp.zeros((), jnp.int32))
 
     def loss(body, model, windows, notes, rows, keys):
         full = eqx.tree_at(lambda m: m.body, model, body)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from dawm.data.windows import Windows
 from dawm.types import Segment, Start
@@ -35,38 +35,48 @@ def measure(
     model: TrajectoryModel, networks: Networks, windows: Windows, rows: np.ndarray, samples: int, seed: int
 ) -> dict[str, Any]:
     """All measurements as plain numbers; see the module docstring. `rows` are start rows in `windows`."""
-    segments = jax.vmap(windows.segment)(jnp.asarray(rows))
-    futures = _futures(model, segments, samples, jr.key(seed))
-    steps = futures.action.shape[2]
-    members = _ensemble_futures(model, networks, segments, samples, jr.key(seed + 1))
-    one_step = _unrolled(model, networks.one_step, segments)
-    stay = jnp.broadcast_to(
-        segments.obs[:, None, :1], (*segments.obs[:, None].shape[:2], steps, segments.obs.shape[-1])
-    )
-    mean_reward = jnp.broadcast_to(model.scales.reward.mean[0], (len(rows), 1, steps))
-    models = {
-        "dawm": _errors(model, segments, futures.obs[:, :, 1:], futures.reward),
-        "one_step": _errors(model, segments, one_step[0][:, :, :steps], one_step[1][:, :, :steps]),
-        "ensemble": _errors(model, segments, members[0][:, :, :steps], members[1][:, :, :steps]),
-        "persistence": _errors(model, segments, stay, mean_reward),
-    }
-    yardstick = models["one_step"]["rmse"][0]
-    return {
+    arrays = _measured(model, networks, windows, jnp.asarray(rows), samples, jr.key(seed))
+    found = jax.tree.map(lambda leaf: leaf.tolist(), arrays)
+    models, steps = found["models"], len(found["models"]["dawm"]["rmse"])
+    yardstick = max(models["one_step"]["rmse"][0], 1e-12)
+    found["consistency"]["unit"] = "standard deviations of the change of state"
+    found["inverse"] = {"head": networks.inverse.head, "nll": None} | found["inverse"]
+    return found | {
         "horizon": steps,
         "windows": len(rows),
         "samples_per_start": samples,
         "unit": "standard deviations of the state",
         "members_note": "one_step and ensemble are unrolled with the recorded actions; dawm sees the first action only",
-        "models": models,
         "first_step_ratio": models["dawm"]["rmse"][0] / yardstick,
         "first_step_mean_ratio": models["dawm"]["mean_rmse"][0] / yardstick,
+    }
+
+
+@eqx.filter_jit
+def _measured(
+    model: TrajectoryModel, networks: Networks, windows: Windows, rows: Array, samples: int, key: PRNGKeyArray
+) -> dict[str, Any]:
+    """All arrays of `measure` in one program."""
+    segments = jax.vmap(windows.segment)(rows)
+    futures = _futures(model, segments, samples, key)
+    steps = futures.action.shape[2]
+    members = _ensemble_futures(model, networks, segments, samples, jr.fold_in(key, 1))
+    one_step = _unrolled(model, networks.one_step, segments)
+    stay = jnp.broadcast_to(segments.obs[:, None, :1], (len(rows), 1, steps, segments.obs.shape[-1]))
+    mean_reward = jnp.broadcast_to(model.scales.reward.mean[0], (len(rows), 1, steps))
+    return {
+        "models": {
+            "dawm": _errors(model, segments, futures.obs[:, :, 1:], futures.reward),
+            "one_step": _errors(model, segments, one_step[0][:, :, :steps], one_step[1][:, :, :steps]),
+            "ensemble": _errors(model, segments, members[0][:, :, :steps], members[1][:, :, :steps]),
+            "persistence": _errors(model, segments, stay, mean_reward),
+        },
         "consistency": _consistency(model, networks, segments, futures),
         "inverse": _inverse(model, networks, segments),
         "ends": _ends(model, segments, futures),
     }
 
 
-@eqx.filter_jit
 def _futures(model: TrajectoryModel, segments: Segment, samples: int, key) -> Segment:
     """(windows, samples, ...) generated futures of the recorded starts."""
     starts = Start(segments.obs[:, 0], segments.action[:, 0], segments.return_to_go, segments.source)
@@ -76,7 +86,6 @@ def _futures(model: TrajectoryModel, segments: Segment, samples: int, key) -> Se
     )
 
 
-@eqx.filter_jit
 def _unrolled(model: TrajectoryModel, network, segments: Segment) -> tuple[Array, Array]:
     """States and rewards (windows, 1, steps, ...) of a deterministic network under the recorded actions."""
 
@@ -91,7 +100,6 @@ def _unrolled(model: TrajectoryModel, network, segments: Segment) -> tuple[Array
     return obs[:, None], reward[:, None]
 
 
-@eqx.filter_jit
 def _ensemble_futures(
     model: TrajectoryModel, networks: Networks, segments: Segment, samples: int, key
 ) -> tuple[Array, Array]:
@@ -114,7 +122,7 @@ def _ensemble_futures(
     return jax.lax.map(lambda item: jax.vmap(lambda key: one(item[0], key))(item[1]), (segments, keys), batch_size=64)
 
 
-def _errors(model: TrajectoryModel, segments: Segment, obs: Array, reward: Array) -> dict[str, list[float]]:
+def _errors(model: TrajectoryModel, segments: Segment, obs: Array, reward: Array) -> dict[str, Array]:
     """Errors per step of states (windows, samples, steps, obs) and rewards (windows, samples, steps)."""
     steps = obs.shape[2]
     valid = segments.valid[:, :steps]
@@ -123,11 +131,11 @@ def _errors(model: TrajectoryModel, segments: Segment, obs: Array, reward: Array
     per_step = lambda x: _per_step(x.mean(-1), valid)
     reward_error = jnp.square(jnp.moveaxis(reward, 1, 0) - segments.reward[:, :steps]).mean(0)
     return {
-        "rmse": jnp.sqrt(per_step(jnp.square(scaled - truth).mean(0))).tolist(),
-        "mean_rmse": jnp.sqrt(per_step(jnp.square(scaled.mean(0) - truth))).tolist(),
-        "crps": per_step(fair_crps(scaled, truth)).tolist(),
-        "spread": jnp.sqrt(per_step(jnp.square(spread(scaled)))).tolist(),
-        "reward_rmse": jnp.sqrt(_per_step(reward_error, valid)).tolist(),
+        "rmse": jnp.sqrt(per_step(jnp.square(scaled - truth).mean(0))),
+        "mean_rmse": jnp.sqrt(per_step(jnp.square(scaled.mean(0) - truth))),
+        "crps": per_step(fair_crps(scaled, truth)),
+        "spread": jnp.sqrt(per_step(jnp.square(spread(scaled)))),
+        "reward_rmse": jnp.sqrt(_per_step(reward_error, valid)),
     }
 
 
@@ -150,13 +158,12 @@ def _consistency(model: TrajectoryModel, networks: Networks, segments: Segment, 
     valid = futures.valid
     per_step = jnp.where(valid, generated, 0).sum((0, 1)) / jnp.maximum(valid.sum((0, 1)), 1)
     return {
-        "generated": jnp.sqrt(per_step).tolist(),
-        "recorded": float(jnp.sqrt((recorded * segments.valid).sum() / segments.valid.sum())),
-        "unit": "standard deviations of the change of state",
+        "generated": jnp.sqrt(per_step),
+        "recorded": jnp.sqrt((recorded * segments.valid).sum() / segments.valid.sum()),
     }
 
 
-def _inverse(model: TrajectoryModel, networks: Networks, segments: Segment) -> dict[str, Any]:
+def _inverse(model: TrajectoryModel, networks: Networks, segments: Segment) -> dict[str, Array]:
     """Held-out action error (actions scaled to [-1, 1]), likelihood, and cycle error through the anchor."""
     scales, inverse = model.scales, networks.inverse
     obs, action, following = segments.obs[:, 0], scales.action(segments.action[:, 0]), segments.obs[:, 1]
@@ -165,27 +172,25 @@ def _inverse(model: TrajectoryModel, networks: Networks, segments: Segment) -> d
     reached = jax.vmap(networks.anchor)(jnp.concatenate([obs_z, inferred], 1))[:, :-1]
     direct = jax.vmap(networks.anchor)(jnp.concatenate([obs_z, action], 1))[:, :-1]
     error = jnp.square(inferred - action).mean()
-    nll = None
+    out = {
+        "rmse": jnp.sqrt(error),
+        "r2": 1 - error / jnp.maximum(jnp.square(action - action.mean(0)).mean(), 1e-12),
+        "cycle_rmse": jnp.sqrt(jnp.square(reached - change).mean()),
+        "recorded_action_rmse": jnp.sqrt(jnp.square(direct - change).mean()),
+    }
     if inverse.head == "gaussian":
         inside = jnp.clip(action, -SATURATED, SATURATED)
-        nll = float(-jax.vmap(inverse.log_prob)(obs_z, change, inside).mean())
-    return {
-        "head": inverse.head,
-        "rmse": float(jnp.sqrt(error)),
-        "r2": float(1 - error / jnp.maximum(jnp.square(action - action.mean(0)).mean(), 1e-12)),
-        "nll": nll,
-        "cycle_rmse": float(jnp.sqrt(jnp.square(reached - change).mean())),
-        "recorded_action_rmse": float(jnp.sqrt(jnp.square(direct - change).mean())),
-    }
+        out["nll"] = -jax.vmap(inverse.log_prob)(obs_z, change, inside).mean()
+    return out
 
 
-def _ends(model: TrajectoryModel, segments: Segment, futures: Segment) -> dict[str, float]:
+def _ends(model: TrajectoryModel, segments: Segment, futures: Segment) -> dict[str, Array]:
     """Share of steps that end, recorded and generated, and the Brier score of the end on recorded steps."""
     probability = jax.vmap(jax.vmap(model.end_probability))(segments.obs[:, :-1], segments.action, segments.obs[:, 1:])
     valid = segments.valid
     steps = futures.valid.shape[2]
     return {
-        "real_rate": float(segments.terminal[:, :steps].sum() / valid[:, :steps].sum()),
-        "generated_rate": float(futures.terminal.sum() / futures.valid.sum()),
-        "brier": float(jnp.where(valid, jnp.square(probability - segments.terminal), 0).sum() / valid.sum()),
+        "real_rate": segments.terminal[:, :steps].sum() / valid[:, :steps].sum(),
+        "generated_rate": futures.terminal.sum() / futures.valid.sum(),
+        "brier": jnp.where(valid, jnp.square(probability - segments.terminal), 0).sum() / valid.sum(),
     }

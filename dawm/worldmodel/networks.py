@@ -90,9 +90,10 @@ def train_networks(
 ) -> Networks:
     """Train all of them on the rows of `data`; resumes from `folder`."""
     key = jr.fold_in(jr.key(seed), 1)
-    networks = Networks(config, data.obs.shape[1], data.action.shape[1], bool(data.terminal.any()), key=key)
+    sizes = data.obs.shape[1], data.action.shape[1], bool(data.terminal.any())
+    networks = eqx.filter_jit(lambda key: Networks(config, *sizes, key=key))(key)  # one program, not one per layer
     optimiser = make_optimiser(config.optim, config.loop.steps)
-    state = (networks, optimiser.init(eqx.filter(networks, eqx.is_inexact_array)))
+    state = (networks, jax.jit(optimiser.init)(eqx.filter(networks, eqx.is_inexact_array)))
     count = config.ensemble.members
 
     def update(state, inputs, key):

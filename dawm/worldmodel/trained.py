@@ -89,7 +89,7 @@ class TrainedModel:
             networks = Networks(config.networks, spec.obs_dim, spec.act_dim, True, key=jr.key(0))
             return assemble(config, spec, fit_scales(rows, spec), networks, None, key=jr.key(0))
 
-        model = checkpoint.load(path, blank())
+        model = checkpoint.load(path, eqx.filter_eval_shape(blank))
         data = checkpoint.read_header(path)["data"]
         return TrainedModel(model, config, spec, data, run.read_json("holdout.json") or {}, run.path)
 
