@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 from dawm.agents.config import PolicyConfig
 from dawm.errors import ConfigError, FileError
-from dawm.pipeline import RunConfig, load_preset, merge
+from dawm.presets import RunConfig, load_preset, merge
 from dawm.run.config import from_dict
 from dawm.synth.generator import GenerateConfig
 from dawm.worldmodel.fit import WorldModelConfig
