@@ -16,6 +16,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 
 from dawm.data.dataset import Dataset
 from dawm.data.normalise import NORMALISERS, Limits, Standard
@@ -103,10 +104,11 @@ def assemble(
             train, _steps(config.model), discount=config.model.discount, returns=config.model.returns
         )
     model_config, kind = config.model, NORMALISERS[config.model.normaliser]
-    blank = jnp.zeros((2, spec.obs_dim)).at[1].set(1.0)
-    obs_norm = kind.fit(jax.device_get(blank) if train is None else train.obs)
-    reward_norm = Limits.fit(jax.device_get(blank[:, :1]) if train is None else train.reward[:, None])
-    returns = Standard.fit(jax.device_get(blank[:, :1] if windows is None else windows.return_to_go[:, None]))
+    blank = np.zeros((2, spec.obs_dim), np.float32)  # NumPy: this also runs under `eval_shape`
+    blank[1] = 1.0
+    obs_norm = kind.fit(blank if train is None else train.obs)
+    reward_norm = Limits.fit(blank[:, :1] if train is None else train.reward[:, None])
+    returns = Standard.fit(blank[:, :1] if windows is None else jax.device_get(windows.return_to_go[:, None]))
     spread = jnp.ones(spec.obs_dim + 1) if windows is None else _residual_spread(scales, networks, windows)
     coordinates = COORDINATES[model_config.coordinates].build(
         scales, networks.inverse, networks.anchor, obs_norm, reward_norm, spread, model_config.horizon
