@@ -67,23 +67,8 @@ def test_compiles_once(kind):
 
 
 @every_agent
-def test_a_reloaded_policy_is_the_same_policy(kind, tmp_path):
-    data = dataset(bandit(100), bounds=2.0)
-    trained = train_policy(data, config_of(kind, seeds=2), folder=tmp_path / "p")
-    loaded = load_policy(tmp_path / "p")
-    obs = np.stack([OBS, OBS + 0.2])
-    np.testing.assert_array_equal(loaded.act(obs), trained.act(obs))
-    assert (loaded.members, loaded.step, loaded.spec, loaded.dataset) == (2, 30, data.spec, "toy")
-    assert loaded.config == trained.config
-    assert RunFolder(tmp_path / "p").finished
-    for i in (0, 1):
-        np.testing.assert_allclose(loaded[i](obs[i]), loaded.act(obs)[i], rtol=1e-6)
-        np.testing.assert_allclose(loaded[i](obs[i, 0]), loaded.act(obs)[i, 0], rtol=1e-6)
-
-
-@every_agent
-def test_a_resumed_run_gives_the_same_bits(kind, tmp_path):
-    data, config = dataset(bandit(100)), config_of(kind, seeds=2, ratio=0.25)
+def test_a_resumed_run_gives_the_same_bits_and_reloads_to_equality(kind, tmp_path):
+    data, config = dataset(bandit(100), bounds=2.0), config_of(kind, seeds=2, ratio=0.25)
     extra = dataset(bandit(40, seed=5))
 
     def stop(step, policy):
@@ -91,7 +76,7 @@ def test_a_resumed_run_gives_the_same_bits(kind, tmp_path):
             raise KeyboardInterrupt
         return {}
 
-    train_policy(data, config, synthetic=extra, folder=tmp_path / "whole", monitor=lambda step, policy: {})
+    trained = train_policy(data, config, synthetic=extra, folder=tmp_path / "whole", monitor=lambda step, policy: {})
     with pytest.raises(KeyboardInterrupt):
         train_policy(data, config, synthetic=extra, folder=tmp_path / "cut", monitor=stop)
     assert RunFolder(tmp_path / "cut").checkpoints() == [10]
@@ -103,15 +88,23 @@ def test_a_resumed_run_gives_the_same_bits(kind, tmp_path):
     assert numbers("cut") == numbers("whole")
     assert np.shape(numbers("cut")[0]["actor/loss"]) == (2,)
 
+    loaded, obs = load_policy(tmp_path / "cut"), np.stack([OBS, OBS + 0.2])
+    assert RunFolder(tmp_path / "cut").finished
+    np.testing.assert_array_equal(loaded.act(obs), trained.act(obs))
+    assert (loaded.members, loaded.step, loaded.spec, loaded.dataset) == (2, 30, data.spec, "toy")
+    assert loaded.config == trained.config
+    for i in (0, 1):
+        np.testing.assert_allclose(loaded[i](obs[i]), loaded.act(obs)[i], rtol=1e-5)
+        np.testing.assert_allclose(loaded[i](obs[i, 0]), loaded.act(obs)[i, 0], rtol=1e-5)
+
 
 @every_agent
 def test_seeds_trained_together_equal_seeds_trained_alone(kind):
     data = dataset(bandit(100))
     together = train_policy(data, config_of(kind, seeds=3, seed=5))
     actions = together.act(np.stack([OBS] * 3))
-    for i in range(3):
-        alone = train_policy(data, config_of(kind, seeds=1, seed=5 + i))
-        np.testing.assert_allclose(alone.act(OBS[None])[0], actions[i], rtol=1e-4, atol=1e-5)
+    alone = train_policy(data, config_of(kind, seeds=1, seed=6))
+    np.testing.assert_allclose(alone.act(OBS[None])[0], actions[1], rtol=1e-4, atol=1e-5)
     assert np.abs(actions[0] - actions[1]).max() > 0.01  # they are different policies
 
 
