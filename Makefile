@@ -16,8 +16,9 @@ CHECK := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	if command -v $$p >/dev/null 2>&1 && $$p -c '$(CHECK)' >/dev/null 2>&1; then echo $$p; break; fi; done)
 
-# one thread a test worker: two workers on two cores do not fight, and results do not depend on the number of cores
-ONE_THREAD := JAX_PLATFORMS=cpu NPROC=1 XLA_FLAGS=--xla_cpu_multi_thread_eigen=false OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+# one thread a test worker: two workers on two cores do not fight, and results do not depend on the number of cores;
+# programs are optimised less, because the tests spend most of their time compiling
+ONE_THREAD := JAX_PLATFORMS=cpu NPROC=1 XLA_FLAGS="--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0" OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .PHONY: demo test clean
 .DELETE_ON_ERROR:
