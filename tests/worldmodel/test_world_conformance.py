@@ -39,7 +39,12 @@ def test_every_row_is_tried():
     assert {body for _, body in PAIRS} == set(BODIES)
 
 
-@pytest.mark.parametrize(("kind", "body"), PAIRS)
+SLOW = {"unet", "transformer"}  # to compile
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"), [pytest.param(*pair, marks=[pytest.mark.slow] * (pair[1] in SLOW)) for pair in PAIRS]
+)
 def test_row_trains_and_generates(kind, body):
     data = make_data(6)
     config = tiny_config(model=TrajectoryConfig(horizon=HORIZON, coordinates=kind, body=TINY[body]))
