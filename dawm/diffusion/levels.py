@@ -68,6 +68,15 @@ def flow(n: int, *, sigma_max: float) -> Grid:
     return _ending_in_zero(t / (1 - t))
 
 
+def angular(n: int, *, sigma_max: float, sigma_data: float = 1.0) -> Grid:
+    """`n` steps in the angle arctan(sigma / sigma_data), falling with the square of what is left: short ones near 0.
+
+    The angle is the time of TrigFlow (Lu & Song 2024); the square is ours.
+    """
+    angle = np.arctan(sigma_max / sigma_data) * (1 - np.arange(n) / n) ** 2
+    return _ending_in_zero(sigma_data * np.tan(angle))
+
+
 def _ending_in_zero(sigmas: np.ndarray) -> np.ndarray:
     return np.append(sigmas, 0.0).astype(np.float32)
 
@@ -82,4 +91,5 @@ LEVELS = {
     "cosine": Row(cosine, ("train_levels",)),
     "vp": Row(vp, ("sigma_min", "sigma_max")),
     "flow": Row(flow, ("sigma_max",)),
+    "angular": Row(angular, ("sigma_max", "sigma_data")),
 }

@@ -32,7 +32,7 @@ class ProcessConfig:
 
     parameterisation: Literal["edm", "epsilon", "x0", "v", "flow"] = "edm"
     sigma_data: float = 1.0  # standard deviation of the data
-    levels: Literal["karras", "cosine", "vp", "flow"] = "karras"
+    levels: Literal["karras", "cosine", "vp", "flow", "angular"] = "angular"
     sigma_min: float = 0.01  # smallest level before 0 (karras, vp), and of training (uniform_time)
     sigma_max: float = 20.0  # largest level; EDM's 80 was for images of standard deviation 0.5
     rho: float = 7.0  # karras: larger puts more levels at low noise
@@ -40,8 +40,8 @@ class ProcessConfig:
     noise_law: Literal["lognormal", "grid", "uniform_time", "logit_normal"] = "lognormal"
     noise_mean: float = -0.5  # of log sigma: EDM's -1.2 for data of standard deviation 0.5, moved to 1
     noise_std: float = 1.2
-    step: Literal["euler", "ancestral", "heun", "churned_heun"] = "heun"
-    steps: int = 8  # sampler steps; heun evaluates the network 2 * steps - 1 times; 5 widen the spread, 18 add little
+    step: Literal["euler", "ancestral", "heun", "angular_heun", "churned_heun"] = "angular_heun"
+    steps: int = 5  # sampler steps; the two Heun rows evaluate the network 2 * steps - 1 times
     temperature: float = 1.0  # ancestral: factor on the standard deviation of each step's noise
     churn: float = 0.0  # churned_heun: relative rise of the level before each step, at most sqrt(2) - 1
     initial_scale: float = 1.0  # factor on the initial noise
