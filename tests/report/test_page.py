@@ -217,7 +217,7 @@ def test_what_is_there_is_shown(tmp_path):
     for words in (
         *(
             "Synthetic data helped",
-            "Nearly as precise as a one-step network",
+            "More precise than a one-step network",
             "Hard to tell from real data",
             "Read with care",
         ),

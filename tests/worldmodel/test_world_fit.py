@@ -236,4 +236,4 @@ def test_parameters_are_counted_by_part(trained):
 
 @pytest.mark.parametrize(("ratio", "word"), [(1.1, "as precise as"), (1.3, "close to"), (1.6, "LESS PRECISE than")])
 def test_verdict_names_the_precision(trained, ratio, word):
-    assert word in verdict(trained.measured | {"first_step_ratio": ratio})
+    assert word in verdict(trained.measured | {"first_step_mean_ratio": ratio})
