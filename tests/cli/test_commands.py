@@ -81,28 +81,22 @@ def test_another_run_in_the_same_folder_is_refused(reference, log, tiny, capsys)
     assert "config.run.policy.loop.steps: 60 -> 70" in capsys.readouterr().err
 
 
-def test_settings_can_be_taken_from_the_record_of_a_run(reference, log, tmp_path, capsys):
-    words = ["run", str(log), "--config", str(reference[0] / "run.toml"), "--out", str(reference[0]), "--json"]
-    assert main(words) == 0
-    assert json.loads(capsys.readouterr().out)["policies"]["bc"]["env"] == "Pendulum-v1"
+def test_settings_can_be_taken_from_the_record_of_a_run(reference, dawm, log):
+    done = dawm("run", log, "--config", reference[0] / "run.toml", "--out", reference[0], "--json")
+    assert json.loads(done.stdout)["policies"]["bc"]["env"] == "Pendulum-v1"
 
 
-def test_dry_run_measures_and_writes_nothing(log, tiny, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert main(["run", str(log), "--config", str(tiny), "--dry-run", "--json", "--quiet"]) == 0
-    result = json.loads(capsys.readouterr().out)
+def test_dry_run_measures_and_writes_nothing(dawm, log, tiny, tmp_path):
+    out = tmp_path / "never"
+    done = dawm("run", log, "--config", tiny, "--out", out, "--dry-run", "--json", "--quiet")
+    result = json.loads(done.stdout)
     assert result["sizes"]["window"] == [3, 5]
     assert result["sizes"]["parameters"]["body"] > 1_000
-    assert set(result["seconds"]) >= {
-        "one-step networks",
-        "diffusion world model",
-        "generation",
-        "policy bc",
-        "policy td3bc-dawm",
-    }
+    stages = {"one-step networks", "diffusion world model", "generation", "policy bc", "policy td3bc-dawm"}
+    assert set(result["seconds"]) >= stages
     assert min(result["seconds"].values()) > 0
     assert result["total_seconds"] == pytest.approx(sum(result["seconds"].values()))
-    assert list(tmp_path.iterdir()) == []
+    assert not out.exists()
 
 
 # -- data -------------------------------------------------------------------------------------------------------------
