@@ -48,9 +48,9 @@ def slug(dataset: str) -> str:
 
 def summary(folder: Path) -> dict:
     """The numbers of a finished run, from its files."""
-    from dawm.report.collect import collect
+    from dawm.report.collect import read_run
 
-    record = collect(folder)
+    record = read_run(folder)
     keys = ("env", "episodes", "seeds", "return_mean", "return_std", "normalized_score", "score_std")
     model, synthetic = record.model, record.synthetic
     return {

@@ -142,7 +142,7 @@ class RunRecord:
         )
 
 
-def collect(run_dir: str | Path) -> RunRecord:
+def read_run(run_dir: str | Path) -> RunRecord:
     """Read a run folder of any kind.
 
     Raises FileError where it is no run folder, or where a file in it is damaged (naming the file and the field).

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 
 from dawm.report import figures, numerals, sections, settings, tables, verdicts
-from dawm.report.collect import RunRecord, collect, dig
+from dawm.report.collect import RunRecord, dig, read_run
 from dawm.report.numerals import count, number, significant
 from dawm.run.checkpoint import write_whole
 
@@ -25,7 +25,7 @@ def write_report(run_dir: str | Path) -> Path:
     Raises FileError where it is no run folder or a file in it is damaged.
     """
     path = Path(run_dir) / FILE
-    page = render(collect(run_dir))
+    page = render(read_run(run_dir))
     write_whole(path, lambda file: file.write(page.encode()))
     return path
 

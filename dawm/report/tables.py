@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dawm.report import numerals
-from dawm.report.collect import RunRecord, Stage, collect, dig
+from dawm.report.collect import RunRecord, Stage, dig, read_run
 
 ALGORITHMS = {"bc": "BC", "td3bc": "TD3+BC", "iql": "IQL"}
 
@@ -91,7 +91,7 @@ def interval(bounds: Any, form=numerals.score) -> str:
 
 def markdown_scores(run: RunRecord | Path | str) -> str:
     """The scores of a run folder as a Markdown table, with a line that says what the numbers are."""
-    record = run if isinstance(run, RunRecord) else collect(run)
+    record = run if isinstance(run, RunRecord) else read_run(run)
     return score_table(record).markdown() + "\n" + " ".join(score_notes(record)) + "\n"
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from dawm.errors import ConfigError, NumericalError
 from dawm.run.folder import RunFolder
 from dawm.run.metrics import plain
-from dawm.run.progress import progress
+from dawm.run.progress import progress_bar
 
 S = TypeVar("S")
 Update = Callable[[Any, Any, jax.Array], tuple[Any, dict[str, jax.Array]]]
@@ -98,7 +98,7 @@ def fit(
             folder.metrics.truncate(-1)
     key, compiled, begun = jr.key(seed), {}, time.monotonic()
 
-    with progress(label, config.steps, "updates", start) as advance, _deferred_interrupt() as interrupted:
+    with progress_bar(label, config.steps, "updates", start) as advance, _deferred_interrupt() as interrupted:
         step = start
         while step < config.steps:
             count = min(config.chunk, config.steps - step)

@@ -38,7 +38,7 @@ def duration(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def progress(label: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[int, str], None]]:
+def progress_bar(label: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[int, str], None]]:
     """Yields `advance(done, remark)`; rate and time left are counted from where the work was taken up."""
     if _quiet:
         yield lambda done, remark="": None

@@ -25,7 +25,7 @@ from dawm.errors import ConfigError, FileError
 from dawm.run.checkpoint import write_whole
 from dawm.run.config import to_dict
 from dawm.run.folder import RunFolder
-from dawm.run.progress import progress
+from dawm.run.progress import progress_bar
 from dawm.synth.fidelity import measure_fidelity
 from dawm.synth.starts import draw_starts
 from dawm.types import Segment
@@ -75,7 +75,7 @@ def generate(
         if run.finished:
             return load_synthetic(run.path)
     begun, rows, shards = time.monotonic(), 0, []
-    with progress("generating", config.transitions, "transitions") as advance:
+    with progress_bar("generating", config.transitions, "transitions") as advance:
         while rows < config.transitions:
             shards.append(_shard(model, train, config, len(shards), run))
             rows += len(shards[-1]["reward"])

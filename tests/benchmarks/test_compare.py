@@ -12,7 +12,7 @@ from benchmarks import compare, table
 from benchmarks.suite import pieces, read_suite
 from benchmarks.work import do, folder_of, is_done
 from dawm.errors import ConfigError, FileError
-from dawm.report.collect import collect
+from dawm.report.collect import read_run
 
 SUITE = """
 name = "tiny"
@@ -169,7 +169,7 @@ def test_every_piece_is_recorded(finished):
     heavy = json.loads((folder / "scores-DMSD-Heavy-v0.json").read_text())
     assert heavy["env"] == "benchmarks.neorl2:DMSD-Heavy-v0"
     assert heavy["returns"] != scores["returns"]
-    assert collect(out / "dmsd").kind == "run"  # the folder that `dawm report` reads
+    assert read_run(out / "dmsd").kind == "run"  # the folder that `dawm report` reads
 
 
 @pytest.mark.slow

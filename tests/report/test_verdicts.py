@@ -11,7 +11,7 @@ import pytest
 from example_run import HIGH, LOW, write_example
 from scipy import stats
 
-from dawm.report.collect import collect
+from dawm.report.collect import read_run
 from dawm.report.tables import markdown_scores, score_table
 from dawm.report.verdicts import caveats, comparisons, first_step_ratio, headline, model, synthetic, welch
 
@@ -69,25 +69,25 @@ def test_no_interval_without_variance():
 def test_the_headline_follows_the_interval_of_the_difference(run, with_synthetic, title, tone):
     set_returns(run, "td3bc", [[1000.0], [1010.0], [990.0]])
     set_returns(run, "td3bc-dawm", with_synthetic)
-    found = headline(collect(run))
+    found = headline(read_run(run))
     assert (found.title, found.tone) == (title, tone)
 
 
 def test_differences_are_in_points_of_score_or_in_raw_return(run):
     set_returns(run, "td3bc", [[LOW, LOW + 2], [LOW]])
     set_returns(run, "td3bc-dawm", [[HIGH], [HIGH]])
-    found = comparisons(collect(run))[0]
+    found = comparisons(read_run(run))[0]
     # the mean over seeds of their means: the seed of two episodes weighs as much as the one of one
     assert found.difference == pytest.approx(100 - 100 * 0.5 / (HIGH - LOW))
     for path in [run / "data.json", *run.glob("policies/*/scores.json")]:
         path.write_text(json.dumps(json.loads(path.read_text()) | {"references": None}))
-    assert comparisons(collect(run))[0].difference == pytest.approx(HIGH - LOW - 0.5)
-    assert "of return" in headline(collect(run)).text
+    assert comparisons(read_run(run))[0].difference == pytest.approx(HIGH - LOW - 0.5)
+    assert "of return" in headline(read_run(run)).text
 
 
 def test_episodes_that_are_null_or_nan_are_left_out(run):
     set_returns(run, "td3bc", [[0.0, None], [float("nan"), 10.0], [None]])
-    assert comparisons(collect(run))[0].seeds == (5, 2)
+    assert comparisons(read_run(run))[0].seeds == (5, 2)
 
 
 @pytest.mark.parametrize(
@@ -96,15 +96,15 @@ def test_episodes_that_are_null_or_nan_are_left_out(run):
 def test_the_model_is_judged_beside_the_one_step_network(run, ratio, tone):
     path = run / "model" / "holdout.json"
     path.write_text(json.dumps({"first_step_ratio": ratio}))
-    stage = collect(run).model
+    stage = read_run(run).model
     assert model(stage).tone == tone
-    assert any("less precise" in c for c in caveats(collect(run))) == (ratio is not None and ratio > 1.5)
+    assert any("less precise" in c for c in caveats(read_run(run))) == (ratio is not None and ratio > 1.5)
 
 
 def test_a_missing_ratio_is_computed_from_the_errors(run):
     path = run / "model" / "holdout.json"
     path.write_text(json.dumps({"models": {"dawm": {"rmse": [0.3, 1]}, "one_step": {"rmse": [0.2, 1]}}}))
-    stage = collect(run).model
+    stage = read_run(run).model
     assert stage is not None
     assert first_step_ratio(stage) == pytest.approx(1.5)
 
@@ -116,27 +116,27 @@ def test_fidelity_is_judged_by_the_distance_from_chance(run, auc, tone):
     (run / "synthetic" / "fidelity.json").write_text(
         json.dumps({"two_sample_auc": auc, "nearest_neighbour": {"ratio": 0.2}})
     )
-    found = synthetic(collect(run).synthetic)
+    found = synthetic(read_run(run).synthetic)
     assert found.tone == tone
     assert "copies" in found.text
 
 
 def test_limits_are_said(run):
-    assert not any("seed" in c for c in caveats(collect(run)))
+    assert not any("seed" in c for c in caveats(read_run(run)))
     set_returns(run, "td3bc", [[1.0] * 3] * 2)
-    said = " ".join(caveats(collect(run)))
+    said = " ".join(caveats(read_run(run)))
     assert "Two seeds" in said
     assert "three episodes" in said
     (run / "model" / "finished").unlink()
-    assert "Not finished: model" in " ".join(caveats(collect(run)))
+    assert "Not finished: model" in " ".join(caveats(read_run(run)))
     for path in run.glob("policies/*/scores.json"):
         path.unlink()
-    assert "Without an environment" in " ".join(caveats(collect(run)))
-    assert headline(collect(run)).title == "Policies without a score"
+    assert "Without an environment" in " ".join(caveats(read_run(run)))
+    assert headline(read_run(run)).title == "Policies without a score"
 
 
 def test_the_table_of_scores_never_shifts_a_spread(run):
-    record = collect(run)
+    record = read_run(run)
     rows = {row[0]: row for row in score_table(record).rows}
     assert next(iter(rows)) == "BC"
     assert record.data is not None
@@ -158,5 +158,5 @@ def test_markdown_is_a_table_and_names_its_references(run):
 
 def test_one_seed_gets_no_interval(run):
     set_returns(run, "td3bc", [[1.0, 2.0]], score_interval=[1.0, 2.0])
-    rows = {row[0]: row for row in score_table(collect(run)).rows}
+    rows = {row[0]: row for row in score_table(read_run(run)).rows}
     assert rows["TD3+BC, real data only"][-1] == "–"
