@@ -7,6 +7,8 @@ values outside the data are clipped, so a decoded value never leaves the data ra
 
 from __future__ import annotations
 
+import abc
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -17,11 +19,13 @@ from jaxtyping import Array, Float
 class AbstractNormaliser(eqx.Module):
     """An invertible transform of the last axis, whose length is fixed."""
 
+    @abc.abstractmethod
     def apply(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
-        raise NotImplementedError
+        """From raw units to normalised ones."""
 
+    @abc.abstractmethod
     def invert(self, z: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
-        raise NotImplementedError
+        """Back to raw units."""
 
 
 class Standard(AbstractNormaliser):
