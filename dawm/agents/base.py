@@ -28,6 +28,16 @@ class Learner(NamedTuple):
     policy: Callable[[Any], eqx.Module]  # state -> (obs -> action)
 
 
+def check_updates(learning_rate: float, discount: float, target_update_rate: float) -> None:
+    """What every learner with target networks asks of its settings. Raises ValueError naming the field."""
+    if learning_rate <= 0:
+        raise ValueError(f"learning_rate must be positive, got {learning_rate}")
+    if not 0 <= discount <= 1:
+        raise ValueError(f"discount must be between 0 and 1, got {discount}")
+    if not 0 < target_update_rate <= 1:
+        raise ValueError(f"target_update_rate must be in (0, 1], got {target_update_rate}")
+
+
 def over_seeds(learner: Learner) -> Learner:
     """The same algorithm for m seeds at once: keys (m,), batch leaves (m, B, ...), metrics (m,), state leaves (m, ...).
 

@@ -24,7 +24,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from dawm.agents.actors import DeterministicActor
-from dawm.agents.base import Learner
+from dawm.agents.base import Learner, check_updates
 from dawm.agents.critics import TwinCritic, bellman_target, moved
 from dawm.types import Spec
 
@@ -45,12 +45,7 @@ class TD3BCConfig:
     depth: int = 2  # hidden layers
 
     def __post_init__(self):
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        if not 0 <= self.discount <= 1:
-            raise ValueError(f"discount must be between 0 and 1, got {self.discount}")
-        if not 0 < self.target_update_rate <= 1:
-            raise ValueError(f"target_update_rate must be in (0, 1], got {self.target_update_rate}")
+        check_updates(self.learning_rate, self.discount, self.target_update_rate)
         if self.policy_freq < 1:
             raise ValueError(f"policy_freq must be at least 1, got {self.policy_freq}")
 

@@ -1,17 +1,3 @@
-import linear_world
-import pytest
+from world_fixtures import compiled_once, data, trained
 
-
-@pytest.fixture(scope="session", autouse=True)
-def compiled_once():
-    linear_world.compile_once()
-
-
-@pytest.fixture(scope="session")
-def data():
-    return linear_world.data()
-
-
-@pytest.fixture(scope="session")
-def trained():
-    return linear_world.trained()
+__all__ = ["compiled_once", "data", "trained"]
