@@ -23,6 +23,7 @@ class Spec(NamedTuple):
     act_low: tuple[float, ...]
     act_high: tuple[float, ...]
     horizon: int | None = None  # the environment's time limit in steps, where known
+    sources: int = 0  # provenance labels that the data use
 
     @property
     def act_centre(self) -> np.ndarray:

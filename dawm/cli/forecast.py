@@ -22,7 +22,6 @@ import numpy as np
 from dawm.agents.fit import train_policy
 from dawm.cli.parser import Outcome
 from dawm.data.dataset import Dataset
-from dawm.data.windows import make_windows
 from dawm.pipeline import environment_of, examined
 from dawm.presets import RunConfig, policies_of
 from dawm.run.loop import LoopConfig, compile_updates
@@ -30,10 +29,17 @@ from dawm.run.optim import make_optimiser
 from dawm.run.progress import duration, say
 from dawm.synth.generator import GenerateConfig
 from dawm.types import Start
-from dawm.worldmodel.fit import WorldModelConfig, assemble, parameter_counts
-from dawm.worldmodel.networks import Networks, fit_scales, train_networks
+from dawm.worldmodel.base import AbstractWorldModel
+from dawm.worldmodel.fit import (
+    WorldModelConfig,
+    assemble,
+    diffusion_update,
+    initial_state,
+    parameter_counts,
+    windows_of,
+)
+from dawm.worldmodel.networks import Networks, fit_scales, fold_of, train_networks
 from dawm.worldmodel.trained import TrainedModel
-from dawm.worldmodel.trajectory import TrajectoryModel
 
 MEASURE_SECONDS = 1.5  # for each quantity, after compiling
 FUTURES = 32  # generated at once while measuring
@@ -55,7 +61,7 @@ def forecast_stages(source: str, config: RunConfig, stages: tuple[str, ...]) -> 
     if "world_model" in stages or "generate" in stages:
         settings = config.world_model
         networks, model, train = untrained(data, settings)
-        sizes |= {"window": [model.coordinates.rows, model.coordinates.channels], "batch": settings.batch_size}
+        sizes |= {"window": list(model.shape), "batch": settings.batch_size}
         sizes["parameters"] = parameter_counts(model, networks)
         per_future = future_seconds(model, train)
         futures = 0
@@ -68,7 +74,7 @@ def forecast_stages(source: str, config: RunConfig, stages: tuple[str, ...]) -> 
                 settings.measure_windows * settings.measure_samples + looks * 256 * 8
             )
         if "generate" in stages:
-            futures = config.generate.transitions / model.coordinates.rows
+            futures = config.generate.transitions / model.steps
             seconds["generation"] = per_future * futures
             sizes["futures"] = round(futures)
     if "policy" in stages:
@@ -85,7 +91,7 @@ def forecast_stages(source: str, config: RunConfig, stages: tuple[str, ...]) -> 
 
 def forecast_generation(model: TrainedModel, data: Dataset, config: GenerateConfig) -> Outcome:
     """What a generation would take."""
-    futures = config.transitions / model.model.coordinates.rows
+    futures = config.transitions / model.model.steps
     sizes = {"transitions": config.transitions, "futures": round(futures), "obs_dim": data.spec.obs_dim}
     memory = {"transitions": 4.0 * config.transitions * (2 * data.spec.obs_dim + data.spec.act_dim + 3)}
     return _outcome(data, sizes, memory, {"generation": future_seconds(model.model, data) * futures})
@@ -94,11 +100,12 @@ def forecast_generation(model: TrainedModel, data: Dataset, config: GenerateConf
 # -- measuring --------------------------------------------------------------------------------------------------------
 
 
-def untrained(data: Dataset, config: WorldModelConfig) -> tuple[Networks, TrajectoryModel, Dataset]:
+def untrained(data: Dataset, config: WorldModelConfig) -> tuple[Networks, AbstractWorldModel, Dataset]:
     """The networks and the model as they are before training, and the training episodes."""
     train, _ = data.split(config.holdout, config.seed)
     scales = fit_scales(train, data.spec)
-    networks = Networks(config.networks, data.spec.obs_dim, data.spec.act_dim, True, key=jr.key(0))
+    sizes = data.spec.obs_dim, data.spec.act_dim, True, config.model.members
+    networks = Networks(config.networks, *sizes, key=jr.key(0))
     return networks, assemble(config, data.spec, scales, networks, train, key=jr.key(1)), train
 
 
@@ -124,7 +131,9 @@ def networks_seconds(train: Dataset, config: WorldModelConfig) -> float:
     scales = fit_scales(train, train.spec)
 
     def run(loop, monitor):
-        return train_networks(train, scales, replace(config.networks, loop=loop), seed=0, folder=None, monitor=monitor)
+        settings = replace(config.networks, loop=loop)
+        members = config.model.members
+        return train_networks(train, scales, settings, members=members, seed=0, folder=None, monitor=monitor)
 
     return chunk_seconds(run, 20)
 
@@ -133,46 +142,30 @@ def policy_seconds(data: Dataset, config: Any) -> float:
     return chunk_seconds(lambda loop, monitor: train_policy(data, replace(config, loop=loop), monitor=monitor), 50)
 
 
-def update_seconds(model: TrajectoryModel, train: Dataset, config: WorldModelConfig) -> tuple[float, float]:
-    """(seconds, bytes) of one update of the diffusion: the loss of a batch, its gradient, one step of the optimiser."""
-    windows = make_windows(train, config.model.horizon, discount=config.model.discount, returns=config.model.returns)
-    notes = eqx.filter_jit(model.coordinates.annotate)(windows)
+def update_seconds(model: AbstractWorldModel, train: Dataset, config: WorldModelConfig) -> tuple[float, float]:
+    """(seconds, bytes) of one update of the diffusion."""
+    windows = windows_of(train, config, config.model.window)
+    fold = jnp.asarray(fold_of(train, config.model.members, config.seed))
+    notes = eqx.filter_jit(lambda model, *args: model.annotate(*args))(model, windows, fold)
     optimiser = make_optimiser(config.optim, config.loop.steps)
-
-    def loss(body, inputs, key):
-        windows, notes = inputs
-        full = eqx.tree_at(lambda m: m.body, model, body)
-        rows, keys = windows.draw(key, config.batch_size), jr.split(key, config.batch_size)
-        total, counted = jax.vmap(lambda r, k: full.loss(windows.segment(r), notes[windows.rows(r)], k))(rows, keys)
-        return total.sum() / counted.sum()
-
-    def update(state, inputs, key):
-        body, average, opt = state
-        value, grads = eqx.filter_value_and_grad(loss)(body, inputs, key)
-        change, opt = optimiser.update(grads, opt, eqx.filter(body, eqx.is_inexact_array))
-        body = eqx.apply_updates(body, change)
-        average = jax.tree.map(lambda a, b: 0.999 * a + 0.001 * b if eqx.is_inexact_array(a) else a, average, body)
-        return (body, average, opt), {"loss": value}
-
-    copied = jax.tree.map(lambda leaf: jnp.array(leaf) if eqx.is_array(leaf) else leaf, model.body)
-    state = [(model.body, copied, optimiser.init(eqx.filter(model.body, eqx.is_inexact_array)))]
-    state[0] = jax.tree.map(lambda leaf: jnp.array(leaf) if eqx.is_array(leaf) else leaf, state[0])
-    run = compile_updates(update, 1)
+    copied = lambda tree: jax.tree.map(lambda leaf: jnp.array(leaf) if eqx.is_array(leaf) else leaf, tree)
+    state = [copied(initial_state(model, optimiser))]  # donated at every call
+    run = compile_updates(diffusion_update(config, optimiser), 1)
 
     def once():
-        state[0], metrics = run(state[0], (windows, notes), jr.key(0), 0)
+        state[0], metrics = run(state[0], (model, windows, notes), jr.key(0), 0)
         return metrics
 
     jax.block_until_ready(once())
-    return repeated(once), 5.0 * _bytes(model.body) + _bytes(windows) + _bytes(notes)
+    return repeated(once), 5.0 * _bytes(model.trained) + _bytes(windows) + _bytes(notes)
 
 
-def future_seconds(model: TrajectoryModel, data: Dataset) -> float:
+def future_seconds(model: AbstractWorldModel, data: Dataset) -> float:
     """Seconds per generated future."""
     rows = np.arange(FUTURES) % len(data)
     starts = Start(data.obs[rows], data.action[rows], np.zeros(FUTURES, np.float32), data.source[rows])
     starts = jax.tree.map(jnp.asarray, starts)
-    run = eqx.filter_jit(lambda model, starts, keys: jax.vmap(model.generate)(starts, keys))
+    run = eqx.filter_jit(lambda model, starts, keys: model.generate_many(starts, keys))
     call = lambda: run(model, starts, jr.split(jr.key(0), FUTURES))
     jax.block_until_ready(call())
     return repeated(call, FUTURES)

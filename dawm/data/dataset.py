@@ -86,7 +86,7 @@ class Dataset:
     @cached_property
     def spec(self) -> Spec:
         low, high = (tuple(float(x) for x in bound) for bound in (self.act_low, self.act_high))
-        return Spec(self.obs.shape[1], self.action.shape[1], low, high, self.info.horizon)
+        return Spec(self.obs.shape[1], self.action.shape[1], low, high, self.info.horizon, int(self.source.max()) + 1)
 
     # -- episodes ---------------------------------------------------------------------------------------------------
 
@@ -202,13 +202,14 @@ class Dataset:
         }
         title = name or "+".join(p.info.name for p in parts)
         origin = " + ".join(p.info.origin for p in parts)
+        notes = tuple(f"{p.info.name}: {note}" for p in parts for note in p.info.notes)
         return Dataset(
             **joined,
             episode_ends=np.concatenate([p.episode_ends + o for p, o in zip(parts, offsets, strict=True)]),
             source=np.concatenate(sources),
             act_low=np.min([p.act_low for p in parts], axis=0),
             act_high=np.max([p.act_high for p in parts], axis=0),
-            info=dataclasses.replace(first.info, name=title, origin=origin, sources=tuple(names)),
+            info=dataclasses.replace(first.info, name=title, origin=origin, sources=tuple(names), notes=notes),
         )
 
     # -- identity and words -------------------------------------------------------------------------------------------

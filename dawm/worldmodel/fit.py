@@ -8,6 +8,7 @@ needs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,31 +17,30 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
+import optax
 
 from dawm.data.dataset import Dataset
-from dawm.data.normalise import NORMALISERS, Limits, Standard
 from dawm.data.windows import Windows, make_windows
-from dawm.nets.registry import make_body
 from dawm.run.config import to_dict
 from dawm.run.folder import RunFolder
 from dawm.run.loop import LoopConfig, fit
 from dawm.run.optim import OptimConfig, ema, make_optimiser
 from dawm.run.progress import say
-from dawm.types import Spec, Start
+from dawm.types import Spec
 from dawm.worldmodel import holdout
-from dawm.worldmodel.coordinates import COORDINATES
-from dawm.worldmodel.networks import Networks, NetworksConfig, fit_scales, train_networks
+from dawm.worldmodel.base import AbstractWorldModel, Parts
+from dawm.worldmodel.networks import Networks, NetworksConfig, fit_scales, fold_of, train_networks
 from dawm.worldmodel.onestep import Scales
+from dawm.worldmodel.registry import ModelConfig, make_world_model
 from dawm.worldmodel.trained import TrainedModel
-from dawm.worldmodel.trajectory import TrajectoryConfig, TrajectoryModel
+from dawm.worldmodel.trajectory import TrajectoryConfig
 
 
 @dataclass(frozen=True)
 class WorldModelConfig:
-    """The trajectory model, the one-step networks, and how both are trained."""
+    """The world model, the one-step networks, and how both are trained."""
 
-    model: TrajectoryConfig = field(default_factory=TrajectoryConfig)
+    model: ModelConfig = field(default_factory=TrajectoryConfig)
     networks: NetworksConfig = field(default_factory=NetworksConfig)
     batch_size: int = 256
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -76,9 +76,10 @@ def train_world_model(
         parts = RunFolder.start(
             run.path / "networks", "networks", {"networks": to_dict(config.networks), "data": origin}, {}
         )
-    networks = train_networks(train, scales, config.networks, seed=config.seed, folder=parts)
+    members = config.model.members
+    networks = train_networks(train, scales, config.networks, members=members, seed=config.seed, folder=parts)
     model = assemble(config, data.spec, scales, networks, train, key=jr.fold_in(jr.key(config.seed), 2))
-    windows = make_windows(test, _steps(config.model), discount=config.model.discount, returns=config.model.returns)
+    windows = windows_of(test, config, config.model.horizon)
     model = _train_diffusion(model, networks, train, windows, config, run)
     rows = holdout.choose_rows(windows, config.measure_windows, config.seed)
     measured = holdout.measure(model, networks, windows, rows, config.measure_samples, config.seed)
@@ -92,84 +93,43 @@ def train_world_model(
     return trained
 
 
+def windows_of(data: Dataset, config: WorldModelConfig, horizon: int) -> Windows:
+    """Windows with the return-to-go that the model is conditioned on."""
+    return make_windows(data, horizon, discount=config.model.discount, returns=config.model.returns)
+
+
 def assemble(
     config: WorldModelConfig, spec: Spec, scales: Scales, networks: Networks, train: Dataset | None, *, key
-) -> TrajectoryModel:
-    """The trajectory model around trained one-step networks; its normalisers are fitted on `train` (blank without
-    it).
-    """
-    windows = None
+) -> AbstractWorldModel:
+    """The untrained world model around trained one-step networks; blank, for a checkpoint to fill, without `train`."""
+    windows = fold = None
     if train is not None:
-        windows = make_windows(
-            train, _steps(config.model), discount=config.model.discount, returns=config.model.returns
+        windows, fold = (
+            windows_of(train, config, config.model.window),
+            fold_of(train, config.model.members, config.seed),
         )
-    model_config, kind = config.model, NORMALISERS[config.model.normaliser]
-    blank = np.zeros((2, spec.obs_dim), np.float32)  # NumPy: this also runs under `eval_shape`
-    blank[1] = 1.0
-    obs_norm = kind.fit(blank if train is None else train.obs)
-    reward_norm = Limits.fit(blank[:, :1] if train is None else train.reward[:, None])
-    returns = Standard.fit(blank[:, :1] if windows is None else jax.device_get(windows.return_to_go[:, None]))
-    spread = jnp.ones(spec.obs_dim + 1) if windows is None else _residual_spread(scales, networks, windows)
-    coordinates = COORDINATES[model_config.coordinates].build(
-        scales, networks.inverse, networks.anchor, obs_norm, reward_norm, spread, model_config.horizon
-    )
-    start = (jnp.zeros(spec.obs_dim), jnp.zeros(spec.act_dim))
-    conditions = coordinates.conditions(Start(*start, jnp.zeros(()), jnp.asarray(-1)))
-    cond_dims = (*(len(c) for c in conditions), 2)
-    shape = coordinates.rows, coordinates.channels, cond_dims
-    body = eqx.filter_jit(lambda key: make_body(model_config.body, *shape, key=key))(key)
-    return TrajectoryModel(body, coordinates, networks.ends, scales, returns, model_config)
-
-
-def _residual_spread(scales: Scales, networks: Networks, windows: Windows) -> jax.Array:
-    """Standard deviation of the anchor's error on the training rows, in standardised units, (obs + 1,)."""
-
-    def error(row):
-        obs, action, reward, next_obs = row
-        return scales.targets(obs, reward, next_obs) - networks.anchor(scales.inputs(obs, action))
-
-    columns = (windows.obs, windows.action, windows.reward, windows.next_obs)
-    errors = eqx.filter_jit(lambda columns: jax.lax.map(error, columns, batch_size=4096))(columns)
-    return jnp.maximum(jnp.sqrt(jnp.square(errors).mean(0)), 1e-5)
+    return make_world_model(config.model, Parts(spec, scales, networks, train, windows, fold), key=key)
 
 
 def _train_diffusion(
-    model: TrajectoryModel,
+    model: AbstractWorldModel,
     networks: Networks,
     train: Dataset,
     held: Windows,
     config: WorldModelConfig,
     run: RunFolder | None,
-) -> TrajectoryModel:
-    """The second phase: the body, by denoising; returns the model with averaged weights."""
-    windows = make_windows(train, _steps(config.model), discount=config.model.discount, returns=config.model.returns)
-    notes = eqx.filter_jit(model.coordinates.annotate)(windows)
+) -> AbstractWorldModel:
+    """The second phase: what the model calls `trained`, by its loss; returns the model with averaged weights."""
+    windows = windows_of(train, config, config.model.window)
+    fold = jnp.asarray(fold_of(train, config.model.members, config.seed))
+    notes = eqx.filter_jit(lambda model, *args: model.annotate(*args))(model, windows, fold)
     optimiser = make_optimiser(config.optim, config.loop.steps)
-    body = model.body
-    state = (body, body, jax.jit(optimiser.init)(eqx.filter(body, eqx.is_inexact_array)), jnp.zeros((), jnp.int32))
-
-    def loss(body, model, windows, notes, rows, keys):
-        full = eqx.tree_at(lambda m: m.body, model, body)
-        one = lambda row, key: full.loss(windows.segment(row), notes[windows.rows(row)], key)
-        total, counted = jax.vmap(one)(rows, keys)
-        return total.sum() / counted.sum()
-
-    def update(state, inputs, key):
-        body, average, opt, step = state
-        model, windows, notes = inputs
-        key_rows, key_loss = jr.split(key)
-        rows = windows.draw(key_rows, config.batch_size)
-        value, grads = eqx.filter_value_and_grad(loss)(
-            body, model, windows, notes, rows, jr.split(key_loss, config.batch_size)
-        )
-        change, opt = optimiser.update(grads, opt, eqx.filter(body, eqx.is_inexact_array))
-        body = eqx.apply_updates(body, change)
-        return (body, ema(average, body, config.ema, step), opt, step + 1), {"loss": value}
-
+    update = diffusion_update(config, optimiser)
+    state = initial_state(model, optimiser)
     rows = holdout.choose_rows(held, 256, config.seed + 1)
 
     def monitor(step, state):
-        averaged = eqx.tree_at(lambda m: m.body, model, state[1])
+        averaged = model.with_trained(state[1])
         measured = holdout.measure(averaged, networks, held, rows, 8, config.seed + step)
         say(f"  update {step:,}: {verdict(measured)}")
         return _monitored(measured)
@@ -178,7 +138,30 @@ def _train_diffusion(
         update, state, (model, windows, notes), config.loop,
         seed=config.seed + 1, folder=run, monitor=monitor, label="diffusion world model",
     )  # fmt: skip
-    return eqx.tree_at(lambda m: m.body, model, state[1])
+    return model.with_trained(state[1])
+
+
+def initial_state(model: AbstractWorldModel, optimiser: optax.GradientTransformation) -> tuple:
+    """(trained part, its average, state of the optimiser, updates done)."""
+    part = model.trained
+    return part, part, jax.jit(optimiser.init)(eqx.filter(part, eqx.is_inexact_array)), jnp.zeros((), jnp.int32)
+
+
+def diffusion_update(config: WorldModelConfig, optimiser: optax.GradientTransformation) -> Callable:
+    """The update of `run.loop.fit` on (model, windows, notes)."""
+
+    def loss(part, model, windows, notes, key):
+        return model.with_trained(part).batch_loss(windows, notes, key, config.batch_size)
+
+    def update(state, inputs, key):
+        part, average, opt, step = state
+        model, windows, notes = inputs
+        (value, metrics), grads = eqx.filter_value_and_grad(loss, has_aux=True)(part, model, windows, notes, key)
+        change, opt = optimiser.update(grads, opt, eqx.filter(part, eqx.is_inexact_array))
+        part = eqx.apply_updates(part, change)
+        return (part, ema(average, part, config.ema, step), opt, step + 1), {"loss": value} | metrics
+
+    return update
 
 
 def _monitored(measured: dict[str, Any]) -> dict[str, float]:
@@ -193,15 +176,10 @@ def _monitored(measured: dict[str, Any]) -> dict[str, float]:
     return row
 
 
-def _steps(config: TrajectoryConfig) -> int:
-    """Transitions in the windows that the model is trained on."""
-    return config.horizon
-
-
-def parameter_counts(model: TrajectoryModel, networks: Networks) -> dict[str, int]:
+def parameter_counts(model: AbstractWorldModel, networks: Networks) -> dict[str, int]:
     """Numbers of trained parameters by part."""
     count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array)))
-    parts = {"body": model.body, "anchor": networks.anchor, "inverse": networks.inverse, "ends": networks.ends}
+    parts = {"diffusion": model.trained, "anchor": networks.anchor, "inverse": networks.inverse, "ends": networks.ends}
     yardsticks = {"one_step": networks.one_step, "ensemble": networks.ensemble}
     return {name: count(tree) for name, tree in (parts | yardsticks).items()}
 

@@ -1,10 +1,11 @@
 """How good a world model is on episodes that it never saw, beside the yardsticks on the same windows.
 
 For windows of held-out episodes and h = 1..T: error and CRPS of the state after h steps, in standard deviations of
-the state (root mean square over dimensions). `dawm` sees (s_t, a_t, g) only; the one-step network and the Gaussian
-ensemble are unrolled with the *recorded* actions, which from the second step on is information that the trajectory
-model does not have. At the first step all see the same. `consistency` asks of generated steps what no recorded future
-can: does the plain one-step network, given the inferred action, reach the generated next state?
+the state (root mean square over dimensions). The trajectory model sees (s_t, a_t, g) only; the one-step network, the
+Gaussian ensemble and a latent model are unrolled with the *recorded* actions, which from the second step on is
+information that the trajectory model does not have. At the first step all see the same. `consistency` asks of generated
+steps what no recorded future can: does the plain one-step network, given the inferred action, reach the generated next
+state?
 """
 
 from __future__ import annotations
@@ -21,9 +22,16 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from dawm.data.windows import Windows
 from dawm.types import Segment, Start
 from dawm.uncertainty.scores import fair_crps, spread
+from dawm.worldmodel.base import AbstractWorldModel
 from dawm.worldmodel.inverse import SATURATED
 from dawm.worldmodel.networks import Networks
-from dawm.worldmodel.trajectory import TrajectoryModel
+from dawm.worldmodel.rollout import unroll
+from dawm.worldmodel.yardsticks import gaussian_members
+
+NOTES = {
+    False: "one_step and ensemble are unrolled with the recorded actions; dawm sees the first action only",
+    True: "all are unrolled with the recorded actions",
+}
 
 
 def choose_rows(windows: Windows, count: int, seed: int) -> np.ndarray:
@@ -32,7 +40,7 @@ def choose_rows(windows: Windows, count: int, seed: int) -> np.ndarray:
 
 
 def measure(
-    model: TrajectoryModel, networks: Networks, windows: Windows, rows: np.ndarray, samples: int, seed: int
+    model: AbstractWorldModel, networks: Networks, windows: Windows, rows: np.ndarray, samples: int, seed: int
 ) -> dict[str, Any]:
     """All measurements as plain numbers; see the module docstring. `rows` are start rows in `windows`."""
     arrays = _measured(model, networks, windows, jnp.asarray(rows), samples, jr.key(seed))
@@ -46,7 +54,7 @@ def measure(
         "windows": len(rows),
         "samples_per_start": samples,
         "unit": "standard deviations of the state",
-        "members_note": "one_step and ensemble are unrolled with the recorded actions; dawm sees the first action only",
+        "members_note": NOTES[model.steps == 1],
         "first_step_ratio": models["dawm"]["rmse"][0] / yardstick,
         "first_step_mean_ratio": models["dawm"]["mean_rmse"][0] / yardstick,
     }
@@ -54,13 +62,14 @@ def measure(
 
 @eqx.filter_jit
 def _measured(
-    model: TrajectoryModel, networks: Networks, windows: Windows, rows: Array, samples: int, key: PRNGKeyArray
+    model: AbstractWorldModel, networks: Networks, windows: Windows, rows: Array, samples: int, key: PRNGKeyArray
 ) -> dict[str, Any]:
     """All arrays of `measure` in one program."""
     segments = jax.vmap(windows.segment)(rows)
     futures = _futures(model, segments, samples, key)
     steps = futures.action.shape[2]
-    members = _ensemble_futures(model, networks, segments, samples, jr.fold_in(key, 1))
+    yardstick = gaussian_members(networks.ensemble, model.scales, 0.0)
+    members = unroll(yardstick, segments, samples, jr.fold_in(key, 1))
     one_step = _unrolled(model, networks.one_step, segments)
     stay = jnp.broadcast_to(segments.obs[:, None, :1], (len(rows), 1, steps, segments.obs.shape[-1]))
     mean_reward = jnp.broadcast_to(model.scales.reward.mean[0], (len(rows), 1, steps))
@@ -68,7 +77,7 @@ def _measured(
         "models": {
             "dawm": _errors(model, segments, futures.obs[:, :, 1:], futures.reward),
             "one_step": _errors(model, segments, one_step[0][:, :, :steps], one_step[1][:, :, :steps]),
-            "ensemble": _errors(model, segments, members[0][:, :, :steps], members[1][:, :, :steps]),
+            "ensemble": _errors(model, segments, members.next_obs[:, :, :steps], members.reward[:, :, :steps]),
             "persistence": _errors(model, segments, stay, mean_reward),
         },
         "consistency": _consistency(model, networks, segments, futures),
@@ -77,8 +86,10 @@ def _measured(
     }
 
 
-def _futures(model: TrajectoryModel, segments: Segment, samples: int, key) -> Segment:
-    """(windows, samples, ...) generated futures of the recorded starts."""
+def _futures(model: AbstractWorldModel, segments: Segment, samples: int, key) -> Segment:
+    """(windows, samples, ...) futures of the recorded starts; of a one-step model under the recorded actions."""
+    if model.steps == 1:
+        return _one_step_futures(model, segments, samples, key)
     starts = Start(segments.obs[:, 0], segments.action[:, 0], segments.return_to_go, segments.source)
     keys = jr.split(key, (len(segments.return_to_go), samples))
     return jax.lax.map(
@@ -86,7 +97,23 @@ def _futures(model: TrajectoryModel, segments: Segment, samples: int, key) -> Se
     )
 
 
-def _unrolled(model: TrajectoryModel, network, segments: Segment) -> tuple[Array, Array]:
+def _one_step_futures(model: AbstractWorldModel, segments: Segment, samples: int, key) -> Segment:
+    key_steps, key_ends = jr.split(key)
+    out = unroll(model, segments, samples, key_steps)
+    many = lambda leaf: jnp.broadcast_to(leaf[:, None], (leaf.shape[0], out.reward.shape[1], *leaf.shape[1:]))
+    valid = many(segments.valid)
+    return Segment(
+        obs=jnp.concatenate([many(segments.obs[:, :1]), out.next_obs], 2),
+        action=many(segments.action),
+        reward=out.reward,
+        terminal=(jr.uniform(key_ends, valid.shape) < out.terminal_prob) & valid,
+        valid=valid,
+        return_to_go=many(segments.return_to_go),
+        source=many(segments.source),
+    )
+
+
+def _unrolled(model: AbstractWorldModel, network, segments: Segment) -> tuple[Array, Array]:
     """States and rewards (windows, 1, steps, ...) of a deterministic network under the recorded actions."""
 
     def one(segment):
@@ -100,29 +127,7 @@ def _unrolled(model: TrajectoryModel, network, segments: Segment) -> tuple[Array
     return obs[:, None], reward[:, None]
 
 
-def _ensemble_futures(
-    model: TrajectoryModel, networks: Networks, segments: Segment, samples: int, key
-) -> tuple[Array, Array]:
-    """Trajectory sampling (TS-inf of PETS): each sample keeps one member; noise at every step; recorded actions."""
-
-    def one(segment, key):
-        key_member, key_noise = jr.split(key)
-        chosen = jr.randint(key_member, (), 0, networks.ensemble.count)
-
-        def step(obs, item):
-            action, key = item
-            mean, log_var = networks.ensemble.member(chosen, model.scales.inputs(obs, action))
-            following, reward = model.scales.outcome(obs, mean + jnp.exp(0.5 * log_var) * jr.normal(key, mean.shape))
-            return following, (following, reward)
-
-        keys = jr.split(key_noise, len(segment.action))
-        return jax.lax.scan(step, segment.obs[0], (segment.action, keys))[1]
-
-    keys = jr.split(key, (len(segments.return_to_go), samples))
-    return jax.lax.map(lambda item: jax.vmap(lambda key: one(item[0], key))(item[1]), (segments, keys), batch_size=64)
-
-
-def _errors(model: TrajectoryModel, segments: Segment, obs: Array, reward: Array) -> dict[str, Array]:
+def _errors(model: AbstractWorldModel, segments: Segment, obs: Array, reward: Array) -> dict[str, Array]:
     """Errors per step of states (windows, samples, steps, obs) and rewards (windows, samples, steps)."""
     steps = obs.shape[2]
     valid = segments.valid[:, :steps]
@@ -143,7 +148,7 @@ def _per_step(x: Float[Array, "n steps"], valid: Array) -> Float[Array, " steps"
     return jnp.where(valid, x, 0.0).sum(0) / jnp.maximum(valid.sum(0), 1)
 
 
-def _consistency(model: TrajectoryModel, networks: Networks, segments: Segment, futures: Segment) -> dict[str, Any]:
+def _consistency(model: AbstractWorldModel, networks: Networks, segments: Segment, futures: Segment) -> dict[str, Any]:
     """RMSE of the plain one-step network, in standard deviations of the change: on generated steps and on recorded
     ones.
     """
@@ -163,7 +168,7 @@ def _consistency(model: TrajectoryModel, networks: Networks, segments: Segment, 
     }
 
 
-def _inverse(model: TrajectoryModel, networks: Networks, segments: Segment) -> dict[str, Array]:
+def _inverse(model: AbstractWorldModel, networks: Networks, segments: Segment) -> dict[str, Array]:
     """Held-out action error (actions scaled to [-1, 1]), likelihood, and cycle error through the anchor."""
     scales, inverse = model.scales, networks.inverse
     obs, action, following = segments.obs[:, 0], scales.action(segments.action[:, 0]), segments.obs[:, 1]
@@ -184,7 +189,7 @@ def _inverse(model: TrajectoryModel, networks: Networks, segments: Segment) -> d
     return out
 
 
-def _ends(model: TrajectoryModel, segments: Segment, futures: Segment) -> dict[str, Array]:
+def _ends(model: AbstractWorldModel, segments: Segment, futures: Segment) -> dict[str, Array]:
     """Share of steps that end, recorded and generated, and the Brier score of the end on recorded steps."""
     probability = jax.vmap(jax.vmap(model.end_probability))(segments.obs[:, :-1], segments.action, segments.obs[:, 1:])
     valid = segments.valid

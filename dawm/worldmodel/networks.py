@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Bool, PRNGKeyArray
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from dawm.data.arrays import next_obs_unknown
 from dawm.data.dataset import Dataset
 from dawm.data.normalise import Standard
+from dawm.nets.ensemble import stack
 from dawm.run.folder import RunFolder
 from dawm.run.loop import LoopConfig, fit
 from dawm.run.optim import OptimConfig, make_optimiser
@@ -54,14 +55,19 @@ class Networks(eqx.Module):
     """Everything that is trained in this phase."""
 
     anchor: StepNetwork
+    folds: StepNetwork | None  # stacked: anchor k never saw the rows of fold k, so its errors there are honest
     inverse: InverseDynamics
     ends: EndNetwork
     one_step: StepNetwork
     ensemble: GaussianEnsemble
 
-    def __init__(self, config: NetworksConfig, obs_dim: int, act_dim: int, can_end: bool, *, key: PRNGKeyArray):
+    def __init__(
+        self, config: NetworksConfig, obs_dim: int, act_dim: int, can_end: bool, members: int = 0, *, key: PRNGKeyArray
+    ):
         keys = jr.split(key, 5)
         self.anchor = StepNetwork(config.anchor, obs_dim, act_dim, key=keys[0])
+        anchor = lambda key: StepNetwork(config.anchor, obs_dim, act_dim, key=key)
+        self.folds = stack(anchor, members, jr.fold_in(key, 5)) if members else None
         self.inverse = InverseDynamics(config.inverse, obs_dim, act_dim, key=keys[1])
         self.ends = EndNetwork(config.ends, obs_dim, act_dim, can_end, key=keys[2])
         self.one_step = StepNetwork(config.one_step, obs_dim, act_dim, key=keys[3])
@@ -85,12 +91,33 @@ def device_rows(data: Dataset) -> tuple[Transition, Bool[Array, " n"]]:
     return jax.tree.map(move, data.transitions()), jnp.asarray(~next_obs_unknown(data))
 
 
+def fold_of(data: Dataset, folds: int, seed: int) -> Int[np.ndarray, " n"]:
+    """Which of `folds` groups of whole episodes each row is in; with fewer episodes than folds, of rows by blocks.
+
+    All 0 where there are no folds, or one.
+    """
+    folds = max(1, folds)
+    order = np.random.default_rng([seed, folds]).permutation(data.episodes)
+    if data.episodes >= folds:
+        return (np.argsort(order) % folds)[data.episode_of]
+    return np.arange(len(data)) * 4 * folds // len(data) % folds
+
+
 def train_networks(
-    data: Dataset, scales: Scales, config: NetworksConfig, *, seed: int, folder: RunFolder | None, monitor=None
+    data: Dataset,
+    scales: Scales,
+    config: NetworksConfig,
+    *,
+    members: int = 0,
+    seed: int,
+    folder: RunFolder | None,
+    monitor=None,
 ) -> Networks:
-    """Train all of them on the rows of `data`; resumes from `folder`."""
+    """Train all of them on the rows of `data`, with cross-fitted anchors for `members` folds; resumes from
+    `folder`.
+    """
     key = jr.fold_in(jr.key(seed), 1)
-    sizes = data.obs.shape[1], data.action.shape[1], bool(data.terminal.any())
+    sizes = data.obs.shape[1], data.action.shape[1], bool(data.terminal.any()), members
     networks = eqx.filter_jit(lambda key: Networks(config, *sizes, key=key))(key)  # one program, not one per layer
     optimiser = make_optimiser(config.optim, config.loop.steps)
     state = (networks, jax.jit(optimiser.init)(eqx.filter(networks, eqx.is_inexact_array)))
@@ -99,25 +126,29 @@ def train_networks(
     def update(state, inputs, key):
         networks, opt = state
         rows, scales = inputs
-        index = jr.randint(key, (1 + count, config.batch_size), 0, len(rows[1]))
+        index = jr.randint(key, (1 + count + members, config.batch_size), 0, len(rows[1]))
         (_, metrics), grads = eqx.filter_value_and_grad(_loss, has_aux=True)(networks, scales, tree_rows(rows, index))
         step, opt = optimiser.update(grads, opt, eqx.filter(networks, eqx.is_inexact_array))
         return (eqx.apply_updates(networks, step), opt), metrics
 
     state = fit(
-        update, state, (device_rows(data), scales), config.loop,
+        update, state, ((*device_rows(data), jnp.asarray(fold_of(data, members, seed))), scales), config.loop,
         seed=seed, folder=folder, monitor=monitor and (lambda step, state: monitor(state[0])),
         label="one-step networks",
     )  # fmt: skip
     return state[0]
 
 
-def _loss(networks: Networks, scales: Scales, batch: tuple[Transition, Array]) -> tuple[Array, dict[str, Array]]:
-    """Sum of the losses; the first batch of rows trains the single networks, the others one ensemble member each.
+def _loss(networks: Networks, scales: Scales, batch: tuple[Transition, Array, Array]) -> tuple[Array, dict[str, Array]]:
+    """Sum of the losses; the first batch of rows trains the single networks, the others one ensemble member or
+    fold each.
 
     Rows whose next observation was not recorded count only for the end network, with the anchor's in its place.
     """
-    rows, recorded = batch
+    rows, recorded, fold = batch
+    own = 1 + networks.ensemble.count  # first batch of the folds
+    is_fold = jnp.arange(len(fold)) - own
+    recorded = recorded & ((fold != is_fold[:, None]) | (len(fold) - own < 2))  # one fold: its anchor sees all
     count = recorded / jnp.maximum(recorded.sum(-1, keepdims=True), 1)  # weights that sum to one in each batch
     x = jax.vmap(jax.vmap(scales.inputs))(rows.obs, rows.action)
     y = jax.vmap(jax.vmap(scales.targets))(rows.obs, rows.reward, rows.next_obs)
@@ -129,8 +160,11 @@ def _loss(networks: Networks, scales: Scales, batch: tuple[Transition, Array]) -
     losses = {
         "anchor/loss": step_loss(networks.anchor, x[0], y[0], count[0]),
         "one_step/loss": step_loss(networks.one_step, x[0], y[0], count[0]),
-        "ensemble/nll": ensemble_loss(networks.ensemble, x[1:], y[1:], count[1:]),
+        "ensemble/nll": ensemble_loss(networks.ensemble, x[1:own], y[1:own], count[1:own]),
         "inverse/loss": count[0] @ jax.vmap(networks.inverse.loss)(obs, change, action),
         "ends/loss": end_loss(networks.ends, jax.vmap(end_inputs)(obs, action, change, next_obs), one.terminal * 1.0),
     }
+    if networks.folds is not None:
+        each = eqx.filter_vmap(step_loss)(networks.folds, x[own:], y[own:], count[own:])
+        losses["folds/loss"] = each.sum()  # a sum: every member learns as fast as if it were alone
     return sum(losses.values()), losses  # type: ignore[return-value]

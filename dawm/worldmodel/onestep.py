@@ -18,7 +18,7 @@ import jax.random as jr
 from jaxtyping import Array, Float
 
 from dawm.data.normalise import Standard
-from dawm.nets.ensemble import stack
+from dawm.nets.ensemble import apply, stack
 from dawm.nets.mlp import MLP
 
 
@@ -107,15 +107,10 @@ class GaussianEnsemble(eqx.Module):
 
     def __call__(self, x: Float[Array, " in"]) -> tuple[Float[Array, "m out"], Float[Array, "m out"]]:
         """Mean and log-variance of every member."""
-        out = eqx.filter_vmap(lambda member: member(x))(self.members)
-        return self._split(out)
+        return self.split(apply(self.members, x))
 
-    def member(self, index: Array, x: Float[Array, " in"]) -> tuple[Float[Array, " out"], Float[Array, " out"]]:
-        """Mean and log-variance of one member."""
-        chosen = jax.tree.map(lambda leaf: leaf[index] if eqx.is_array(leaf) else leaf, self.members)
-        return self._split(chosen(x))
-
-    def _split(self, out):
+    def split(self, out: Float[Array, "*b 2*out"]) -> tuple[Float[Array, "*b out"], Float[Array, "*b out"]]:
+        """Mean and log-variance, the latter between soft bounds."""
         mean, raw = jnp.split(out, 2, axis=-1)
         log_var = self.high - jax.nn.softplus(self.high - raw)
         return mean, self.low + jax.nn.softplus(log_var - self.low)
@@ -127,7 +122,7 @@ def ensemble_loss(
     """Gaussian negative log-likelihood, every member on its own batch, plus PETS's pull on the variance bounds."""
 
     def one(member, x, y, weight):
-        mean, log_var = model._split(jax.vmap(member)(x))
+        mean, log_var = model.split(jax.vmap(member)(x))
         return weight @ (0.5 * jnp.square(mean - y) * jnp.exp(-log_var) + 0.5 * log_var).mean(-1)
 
     return eqx.filter_vmap(one)(model.members, x, y, weight).mean() + 0.01 * (model.high - model.low).mean()

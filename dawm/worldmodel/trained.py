@@ -20,7 +20,7 @@ from dawm.run import checkpoint
 from dawm.run.config import from_dict
 from dawm.run.folder import RunFolder
 from dawm.types import Segment, Spec, Start
-from dawm.worldmodel.trajectory import TrajectoryModel
+from dawm.worldmodel.base import AbstractWorldModel
 
 if TYPE_CHECKING:
     from dawm.worldmodel.fit import WorldModelConfig
@@ -32,7 +32,7 @@ BATCH = 1024  # starts per compiled call: large enough for full matrix products,
 class TrainedModel:
     """A world model, what it was trained on, and how well it did on the episodes that it never saw."""
 
-    model: TrajectoryModel
+    model: AbstractWorldModel
     config: WorldModelConfig
     spec: Spec
     data: dict[str, Any]  # name, origin and fingerprint of the dataset
@@ -82,11 +82,12 @@ class TrainedModel:
         config = from_dict(WorldModelConfig, stored["world_model"], "world_model.")
         facts = stored["spec"]
         bounds = tuple(facts["act_low"]), tuple(facts["act_high"])
-        spec = Spec(facts["obs_dim"], facts["act_dim"], *bounds, facts.get("horizon"))
+        sizes = facts["obs_dim"], facts["act_dim"]
+        spec = Spec(*sizes, *bounds, facts.get("horizon"), facts.get("sources", 0))
 
         def blank():
             rows = _blank_rows(spec)
-            networks = Networks(config.networks, spec.obs_dim, spec.act_dim, True, key=jr.key(0))
+            networks = Networks(config.networks, spec.obs_dim, spec.act_dim, True, config.model.members, key=jr.key(0))
             return assemble(config, spec, fit_scales(rows, spec), networks, None, key=jr.key(0))
 
         model = checkpoint.load(path, eqx.filter_eval_shape(blank))
@@ -102,8 +103,8 @@ def _blank_rows(spec: Spec) -> Dataset:
 
 
 @eqx.filter_jit
-def _generate(model: TrajectoryModel, starts: Start, keys: jax.Array) -> Segment:
-    return jax.vmap(model.generate)(starts, keys)
+def _generate(model: AbstractWorldModel, starts: Start, keys: jax.Array) -> Segment:
+    return model.generate_many(starts, keys)
 
 
 def _padded(leaf: np.ndarray) -> np.ndarray:

@@ -17,23 +17,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dawm.data.normalise import Standard
+from dawm.data.normalise import NORMALISERS, Limits, Standard
+from dawm.data.windows import Windows
 from dawm.diffusion.denoiser import Denoise
 from dawm.diffusion.guidance import classifier_free
 from dawm.diffusion.process import Process, ProcessConfig, make_process
 from dawm.nets.mlp import MLPBodyConfig
-from dawm.nets.registry import BodyConfig
+from dawm.nets.registry import BodyConfig, make_body
 from dawm.types import Prediction, Segment, Start
-from dawm.worldmodel.coordinates import AbstractCoordinates
-from dawm.worldmodel.ends import EndNetwork, end_inputs
+from dawm.worldmodel.base import AbstractWorldModel, Parts
+from dawm.worldmodel.coordinates import COORDINATES, AbstractCoordinates
+from dawm.worldmodel.ends import EndNetwork
+from dawm.worldmodel.inverse import InverseDynamics
+from dawm.worldmodel.networks import Networks
 from dawm.worldmodel.onestep import Scales
 
 
@@ -52,6 +57,13 @@ class TrajectoryConfig:
     process: ProcessConfig = field(default_factory=ProcessConfig)
     body: BodyConfig = field(default_factory=MLPBodyConfig)
 
+    members: ClassVar[int] = 0  # one model, no ensemble
+
+    @property
+    def window(self) -> int:
+        """Transitions of a training window."""
+        return self.horizon
+
     def __post_init__(self):
         if self.horizon < 2:
             raise ValueError(f"horizon must be at least 2, got {self.horizon}")
@@ -61,12 +73,13 @@ class TrajectoryConfig:
             raise ValueError(f"discount must be in (0, 1], got {self.discount}")
 
 
-class TrajectoryModel(eqx.Module):
-    """The whole model of one window; every method is for one example, without a batch axis."""
+class TrajectoryModel(AbstractWorldModel):
+    """The whole model of one window; methods are for one example, without a batch axis, where nothing else is said."""
 
     body: Callable[..., Array]  # a row of nets.registry.BODIES
     coordinates: AbstractCoordinates
     ends: EndNetwork
+    inverse: InverseDynamics
     scales: Scales
     returns: Standard  # of the return-to-go, as a vector of length one
     config: TrajectoryConfig = eqx.field(static=True)
@@ -75,7 +88,35 @@ class TrajectoryModel(eqx.Module):
     def process(self) -> Process:
         return make_process(self.config.process)
 
+    @property
+    def trained(self) -> Callable[..., Array]:
+        return self.body
+
+    def with_trained(self, part: Callable[..., Array]) -> TrajectoryModel:
+        return eqx.tree_at(lambda m: m.body, self, part)
+
+    @property
+    def count(self) -> int:
+        return 1
+
+    @property
+    def steps(self) -> int:
+        return self.coordinates.rows - (self.config.coordinates == "states")  # its first row is the known start
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.coordinates.rows, self.coordinates.channels
+
     # -- training -----------------------------------------------------------------------------------------------------
+
+    def annotate(self, windows, fold):
+        return self.coordinates.annotate(windows)
+
+    def batch_loss(self, windows, notes, key, batch):
+        key_rows, key_loss = jr.split(key)
+        one = lambda row, key: self.loss(windows.segment(row), notes[windows.rows(row)], key)
+        total, counted = jax.vmap(one)(windows.draw(key_rows, batch), jr.split(key_loss, batch))
+        return total.sum() / counted.sum(), {}
 
     def loss(self, segment: Segment, notes: Float[Array, "time k"], key: PRNGKeyArray) -> tuple[Array, Array]:
         """(sum of the weighted squared errors, number of entries that count) of one window."""
@@ -110,16 +151,15 @@ class TrajectoryModel(eqx.Module):
         shape = (self.coordinates.rows, self.coordinates.channels)
         return self.process.sample(denoise, shape, key, known=mask, value=value)
 
-    def predict(self, obs: Float[Array, " obs"], action: Float[Array, " act"], *, key: PRNGKeyArray) -> Prediction:
-        """A sample of the first step, for the mean return-to-go of the data (`Dynamics`)."""
-        start = Start(obs, action, self.returns.mean[0], jnp.asarray(-1))
-        states, _, rewards = self.coordinates.decode(self.sample(start, key), start)
-        return Prediction(states[1], rewards[0], self.end_probability(obs, action, states[1]))
+    def advance(self, obs, action, source, key):
+        """The first step of futures that are asked for the mean return-to-go of the data."""
+        asked = jnp.broadcast_to(self.returns.mean[0], source.shape)
+        keys = jr.split(key, source.shape)
+        return jax.vmap(jax.vmap(self._first_step))(Start(obs, action, asked, source), keys)
 
-    def end_probability(self, obs, action, next_obs) -> Float[Array, ""]:
-        """Probability that the step (s, a, s') ends the MDP."""
-        parts = (self.scales.obs.apply(obs), self.scales.action(action), self.scales.change.apply(next_obs - obs))
-        return self.ends.probability(end_inputs(*parts, self.scales.obs.apply(next_obs)))
+    def _first_step(self, start: Start, key: PRNGKeyArray) -> Prediction:
+        states, _, rewards = self.coordinates.decode(self.sample(start, key), start)
+        return Prediction(states[1], rewards[0], self.end_probability(start.obs, start.action, states[1]))
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -129,3 +169,43 @@ class TrajectoryModel(eqx.Module):
         steer = jnp.where(keep, jnp.stack([value, jnp.ones_like(value)]), 0.0)
         conditions = (*self.coordinates.conditions(start), steer)
         return self.process.wrap(lambda x, noise, _: self.body(x, noise, conditions))
+
+
+def make_trajectory(config: TrajectoryConfig, parts: Parts, *, key: PRNGKeyArray) -> TrajectoryModel:
+    """The untrained model around trained one-step networks; its normalisers are fitted on the training rows."""
+    spec, networks = parts.spec, parts.networks
+    blank = np.zeros((2, spec.obs_dim), np.float32)  # NumPy: this also runs under `eval_shape`
+    blank[1] = 1.0
+    obs = blank if parts.train is None else parts.train.obs
+    reward = blank[:, :1] if parts.train is None else parts.train.reward[:, None]
+    normalisers = NORMALISERS[config.normaliser].fit(obs), Limits.fit(reward)
+    spread = jnp.ones(spec.obs_dim + 1)
+    if parts.windows is not None:
+        spread = residual_spread(parts.scales, networks, parts.windows)
+    coordinates = COORDINATES[config.coordinates].build(
+        parts.scales, networks.inverse, networks.anchor, *normalisers, spread, config.horizon
+    )
+    nowhere = Start(jnp.zeros(spec.obs_dim), jnp.zeros(spec.act_dim), jnp.zeros(()), jnp.asarray(-1))
+    sizes = (*(len(c) for c in coordinates.conditions(nowhere)), 2)
+    build = lambda key: make_body(config.body, coordinates.rows, coordinates.channels, sizes, key=key)
+    return TrajectoryModel(
+        body=eqx.filter_jit(build)(key),
+        coordinates=coordinates,
+        ends=networks.ends,
+        inverse=networks.inverse,
+        scales=parts.scales,
+        returns=parts.returns,
+        config=config,
+    )
+
+
+def residual_spread(scales: Scales, networks: Networks, windows: Windows) -> Float[Array, " obs+1"]:
+    """Standard deviation of the anchor's error on the training rows, in standardised units."""
+
+    def error(row):
+        obs, action, reward, next_obs = row
+        return scales.targets(obs, reward, next_obs) - networks.anchor(scales.inputs(obs, action))
+
+    columns = (windows.obs, windows.action, windows.reward, windows.next_obs)
+    errors = eqx.filter_jit(lambda columns: jax.lax.map(error, columns, batch_size=4096))(columns)
+    return jnp.maximum(jnp.sqrt(jnp.square(errors).mean(0)), 1e-5)

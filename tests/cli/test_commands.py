@@ -91,7 +91,7 @@ def test_dry_run_measures_and_writes_nothing(dawm, log, tiny, tmp_path):
     done = dawm("run", log, "--config", tiny, "--out", out, "--dry-run", "--json", "--quiet")
     result = json.loads(done.stdout)
     assert result["sizes"]["window"] == [3, 5]
-    assert result["sizes"]["parameters"]["body"] > 1_000
+    assert result["sizes"]["parameters"]["diffusion"] > 1_000
     stages = {"one-step networks", "diffusion world model", "generation", "policy bc", "policy td3bc-dawm"}
     assert set(result["seconds"]) >= stages
     assert min(result["seconds"].values()) > 0

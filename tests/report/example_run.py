@@ -200,7 +200,7 @@ def holdout_json(rng: np.random.Generator, horizon: int = 8) -> dict[str, Any]:
         },
         "ends": {"real_rate": 0.00465, "generated_rate": 0.0051, "brier": 0.0038},
         "parameters": {
-            "body": 412_000,
+            "diffusion": 412_000,
             "anchor": 71_000,
             "inverse": 69_000,
             "ends": 18_000,

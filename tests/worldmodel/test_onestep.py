@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from linear_world import minimise
+from linear_world import make_data, minimise
 
 from dawm.data.normalise import Standard
+from dawm.worldmodel.networks import fit_scales
 from dawm.worldmodel.onestep import (
     EnsembleConfig,
     GaussianEnsemble,
@@ -20,6 +21,7 @@ from dawm.worldmodel.onestep import (
     ensemble_loss,
     step_loss,
 )
+from dawm.worldmodel.yardsticks import gaussian_members
 
 
 def scales():
@@ -107,10 +109,19 @@ def test_ensemble_learns_a_scale_that_depends_on_the_state():
     assert jnp.abs((mean - x[:, None, 1:]) / scale(x)[:, None]).mean() < 0.15
 
 
-def test_one_member_is_its_row_of_all_members():
-    model, x = ensemble(obs_dim=2), jnp.array([0.3, -1.0, 2.0])
-    every = model(x)
-    for i in range(3):
-        for one, all_members in zip(model.member(jnp.asarray(i), x), every, strict=True):
-            np.testing.assert_allclose(one, all_members[i], rtol=1e-6)
-    assert not np.allclose(every[0][0], every[0][1])
+def test_forecasts_of_some_members_are_their_rows_of_all():
+    rng = np.random.default_rng(0)
+    scales = fit_scales(make_data(4), make_data(1).spec)
+    model = ensemble(obs_dim=3)
+    obs, action = jnp.asarray(rng.normal(size=(3, 5, 3))), jnp.asarray(rng.uniform(-1, 3, (3, 5, 1)))
+    source = jnp.zeros((3, 5), int)
+    every = gaussian_members(model, scales, 0.1).advance(obs, action, source, jr.key(0))
+    some = gaussian_members(model, scales, 0.1, np.array([0, 1])).advance(obs[:2], action[:2], source[:2], jr.key(0))
+    assert every.next_obs.shape == (3, 5, 3)
+    assert some.next_obs.shape == (2, 5, 3)
+    x = scales.inputs(obs[1, 2], action[1, 2])
+    mean, log_var = model(x)
+    drawn = scales.targets(obs[1, 2], every.reward[1, 2], every.next_obs[1, 2])
+    noise = (drawn - mean[1]) * jnp.exp(-0.5 * log_var[1])
+    np.testing.assert_allclose(noise, jr.normal(jr.key(0), (3, 5, 4))[1, 2], atol=1e-3)
+    np.testing.assert_allclose(every.terminal_prob, 0.1)

@@ -165,7 +165,7 @@ def test_prediction_is_the_first_step_of_a_future(trained):
     model, key = trained.model, jr.key(11)
     first = start(float(model.returns.mean[0]))._replace(source=jnp.asarray(-1))
     future = eqx.filter_jit(model.generate)(first, key)
-    predicted = eqx.filter_jit(model.predict)(first.obs, first.action, key=jr.split(key)[0])
+    predicted = eqx.filter_jit(model._first_step)(first, jr.split(key)[0])
     np.testing.assert_allclose(predicted.next_obs, future.obs[1], atol=1e-5)
     assert abs(predicted.reward - future.reward[0]) < 1e-5
     p = model.end_probability(first.obs, first.action, future.obs[1])

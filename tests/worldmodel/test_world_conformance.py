@@ -1,4 +1,4 @@
-"""Every kind of coordinates with every kind of body: finite, trainable in all its parts, generating."""
+"""Every world model with every kind of coordinates, latent and body: finite, trainable in all parts, generating."""
 
 from __future__ import annotations
 
@@ -10,69 +10,77 @@ import numpy as np
 import pytest
 from linear_world import HORIZON, make_data, tiny_config
 
-from dawm.data.windows import make_windows
 from dawm.nets.mlp import MLPBodyConfig
 from dawm.nets.registry import BODIES
 from dawm.nets.transformer import TransformerConfig
 from dawm.nets.unet import UNetConfig
 from dawm.worldmodel.coordinates import COORDINATES
-from dawm.worldmodel.fit import assemble
-from dawm.worldmodel.networks import Networks, fit_scales
+from dawm.worldmodel.fit import assemble, windows_of
+from dawm.worldmodel.latent import LatentConfig
+from dawm.worldmodel.networks import Networks, fit_scales, fold_of
+from dawm.worldmodel.registry import WORLD_MODELS
 from dawm.worldmodel.trajectory import TrajectoryConfig
 
-TINY = {
+BODY = {
     "mlp": MLPBodyConfig(width=16, depth=1, embed=8),
     "unet": UNetConfig(dim=8, dim_mults=(1, 2)),
     "transformer": TransformerConfig(width=16, depth=1, heads=2, embed=8),
 }
-PAIRS = [
-    ("states", "unet"),
-    ("states", "mlp"),
-    ("differences", "mlp"),
-    ("residual", "mlp"),
-    ("residual", "transformer"),
-]
+MODELS = {
+    f"{kind} {body}": TrajectoryConfig(horizon=HORIZON, coordinates=kind, body=BODY[body])
+    for kind, body in (
+        ("states", "unet"), ("states", "mlp"), ("differences", "mlp"), ("residual", "mlp"), ("residual", "transformer")
+    )
+} | {
+    f"latent {kind}": LatentConfig(latent=kind, members=3, context=8, provenance=4, body=BODY["mlp"])
+    for kind in ("residual", "autoencoder")
+}  # fmt: skip
+SLOW = {"unet", "transformer"}  # to compile
+LABELS = 4
 
 
 def test_every_row_is_tried():
-    assert {kind for kind, _ in PAIRS} == set(COORDINATES)
-    assert {body for _, body in PAIRS} == set(BODIES)
-
-
-SLOW = {"unet", "transformer"}  # to compile
+    assert {c.coordinates for c in MODELS.values() if c.kind == "trajectory"} == set(COORDINATES)
+    assert {c.body.kind for c in MODELS.values()} == set(BODIES)
+    assert {c.kind for c in MODELS.values()} == set(WORLD_MODELS)
 
 
 @pytest.mark.parametrize(
-    ("kind", "body"), [pytest.param(*pair, marks=[pytest.mark.slow] * (pair[1] in SLOW)) for pair in PAIRS]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * bool(SLOW & set(name.split()))) for name in MODELS]
 )
-def test_row_trains_and_generates(kind, body):
-    data = make_data(6)
-    config = tiny_config(model=TrajectoryConfig(horizon=HORIZON, coordinates=kind, body=TINY[body]))
-    scales, networks = fit_scales(data, data.spec), Networks(config.networks, 3, 1, True, key=jr.key(0))
+def test_row_trains_and_generates(name):
+    data = make_data(12)
+    data.source[:] = data.source % LABELS
+    config = tiny_config(model=MODELS[name])
+    members = config.model.members
+    scales, networks = fit_scales(data, data.spec), Networks(config.networks, 3, 1, True, members, key=jr.key(0))
     model = assemble(config, data.spec, scales, networks, data, key=jr.key(1))
     noise = lambda leaf: leaf + 0.05 * jr.normal(jr.key(leaf.size), leaf.shape) if eqx.is_inexact_array(leaf) else leaf
-    model = eqx.tree_at(lambda m: m.body, model, jax.tree.map(noise, model.body))  # last layers may start at zero
-    windows = make_windows(data, HORIZON, discount=0.99)
-    notes, rows = model.coordinates.annotate(windows), jnp.arange(0, len(data), 4)
+    model = model.with_trained(jax.tree.map(noise, model.trained))  # last layers may start at zero
+    windows = windows_of(data, config, config.model.window)
+    notes, rows = model.annotate(windows, jnp.asarray(fold_of(data, members, 0))), jnp.arange(0, len(data), 4)
 
     @eqx.filter_jit
-    def run(body, model):
-        def loss(body):
-            full = eqx.tree_at(lambda m: m.body, model, body)
-            one = lambda row, key: full.loss(windows.segment(row), notes[windows.rows(row)], key)
-            total, counted = jax.vmap(one)(rows, jr.split(jr.key(2), len(rows)))
-            return total.sum() / counted.sum()
+    def run(part, model):
+        loss = lambda part: model.with_trained(part).batch_loss(windows, notes, jr.key(2), 256)
+        starts, keys = jax.vmap(windows.start)(rows), jr.split(jr.key(3), len(rows))
+        futures = model.generate_many(starts, keys)
+        many = lambda leaf: jnp.broadcast_to(leaf, (model.count, *leaf.shape))
+        step = model.advance(many(starts.obs), many(starts.action), many(starts.source), jr.key(4))
+        return eqx.filter_value_and_grad(loss, has_aux=True)(part), futures, step
 
-        starts = jax.vmap(windows.start)(rows)
-        return eqx.filter_value_and_grad(loss)(body), jax.vmap(model.generate)(starts, jr.split(jr.key(3), len(rows)))
-
-    (loss, grads), futures = run(model.body, model)
+    ((loss, _), grads), futures, step = run(model.trained, model)
     assert jnp.isfinite(loss)
     for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
         assert jnp.isfinite(leaf).all(), jax.tree_util.keystr(path)
         assert jnp.abs(leaf).max() > 0, f"{jax.tree_util.keystr(path)} does not take part"
-    steps = HORIZON - 1 if kind == "states" else HORIZON
-    assert futures.action.shape == (len(rows), steps, 1)
+    assert futures.action.shape == (len(rows), model.steps, 1)
+    assert futures.obs.shape == (len(rows), model.steps + 1, 3)
     assert all(np.isfinite(np.asarray(leaf, float)).all() for leaf in futures)
     np.testing.assert_array_equal(futures.obs[:, 0], windows.obs[rows])
     np.testing.assert_array_equal(futures.action[:, 0], windows.action[rows])
+    assert step.next_obs.shape == (model.count, len(rows), 3)
+    assert all(jnp.isfinite(leaf).all() for leaf in step)
+    assert model.count == max(1, members)
+    if model.count > 1:  # the members are different models
+        assert jnp.abs(step.next_obs[0] - step.next_obs[1]).max() > 1e-3

@@ -1,0 +1,122 @@
+"""What every world model is: the interface that training, generation, planning and calibration see.
+
+A model is trained by `batch_loss` on the subtree `trained`, generates futures of starts, and advances states by one
+step under given actions. Its futures are split over `count` members (1 where it has none): `advance` takes and returns
+a leading member axis, so that each member's weights are read once for a whole batch and never gathered per sample.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from dawm.data.dataset import Dataset
+from dawm.data.normalise import Standard
+from dawm.data.windows import Windows
+from dawm.types import Prediction, Segment, Spec, Start
+from dawm.worldmodel.ends import EndNetwork, end_inputs
+from dawm.worldmodel.inverse import InverseDynamics
+from dawm.worldmodel.networks import Networks
+from dawm.worldmodel.onestep import Scales
+
+
+class Parts(NamedTuple):
+    """What a world model is built around. `train` and `windows` are None for a blank that a checkpoint fills."""
+
+    spec: Spec
+    scales: Scales
+    networks: Networks
+    train: Dataset | None
+    windows: Windows | None
+    fold: np.ndarray | None  # the fold of every row of `train`
+
+    @property
+    def returns(self) -> Standard:
+        """Units of the return-to-go."""
+        blank = np.array([[0.0], [1.0]], np.float32)  # NumPy: blanks are also built under `eval_shape`
+        return Standard.fit(blank if self.windows is None else jax.device_get(self.windows.return_to_go[:, None]))
+
+
+class AbstractWorldModel(eqx.Module):
+    """A trained or trainable model of the environment, in raw units."""
+
+    scales: eqx.AbstractVar[Scales]
+    ends: eqx.AbstractVar[EndNetwork]
+    inverse: eqx.AbstractVar[InverseDynamics]
+    config: eqx.AbstractVar[Any]  # a configuration of the registry
+
+    # -- training -----------------------------------------------------------------------------------------------------
+
+    @property
+    @abc.abstractmethod
+    def trained(self) -> Any:
+        """The subtree that `batch_loss` trains."""
+
+    @abc.abstractmethod
+    def with_trained(self, part: Any) -> AbstractWorldModel:
+        """The same model with another trained subtree."""
+
+    @abc.abstractmethod
+    def annotate(self, windows: Windows, fold: Int[Array, " n"]) -> Float[Array, "n k"]:
+        """What the loss needs of every row and is worth computing once; `fold` is the fold of each row."""
+
+    @abc.abstractmethod
+    def batch_loss(
+        self, windows: Windows, notes: Array, key: PRNGKeyArray, batch: int
+    ) -> tuple[Float[Array, ""], dict[str, Array]]:
+        """(loss, metrics) on a batch that it draws from `windows` itself."""
+
+    # -- use ----------------------------------------------------------------------------------------------------------
+
+    @property
+    @abc.abstractmethod
+    def count(self) -> int:
+        """Members."""
+
+    @property
+    @abc.abstractmethod
+    def steps(self) -> int:
+        """Transitions in a generated future."""
+
+    @property
+    @abc.abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """(rows, channels) of what is diffused."""
+
+    @abc.abstractmethod
+    def generate(self, start: Start, key: PRNGKeyArray) -> Segment:
+        """One future of one start."""
+
+    def generate_many(self, starts: Start, keys: PRNGKeyArray) -> Segment:
+        """One future for each of n starts; row i depends on its key and on i only."""
+        return jax.vmap(self.generate)(starts, keys)
+
+    @abc.abstractmethod
+    def advance(
+        self,
+        obs: Float[Array, "m n obs"],
+        action: Float[Array, "m n act"],
+        source: Int[Array, "m n"],
+        key: PRNGKeyArray,
+    ) -> Prediction:
+        """A sample of the next step of every row, row (i, j) by member i; the members share their random numbers."""
+
+    def end_probability(
+        self, obs: Float[Array, " obs"], action: Float[Array, " act"], next_obs: Float[Array, " obs"]
+    ) -> Float[Array, ""]:
+        """Probability that the step (s, a, s') ends the MDP."""
+        parts = (self.scales.obs.apply(obs), self.scales.action(action), self.scales.change.apply(next_obs - obs))
+        return self.ends.probability(end_inputs(*parts, self.scales.obs.apply(next_obs)))
+
+    def predict(self, obs: Float[Array, " obs"], action: Float[Array, " act"], *, key: PRNGKeyArray) -> Prediction:
+        """A sample of one step of unknown provenance, by the first member (`Dynamics`)."""
+        m = self.count
+        every = lambda leaf: jnp.broadcast_to(leaf, (m, 1, *leaf.shape))
+        out = self.advance(every(obs), every(action), jnp.full((m, 1), -1), key)
+        return jax.tree.map(lambda leaf: leaf[0, 0], out)

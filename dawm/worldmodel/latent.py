@@ -1,0 +1,266 @@
+"""The latent transition model: p(s', r, end | s, a, provenance), one step, many futures.
+
+    encode     c = MLP(s, a, e[provenance])
+    diffuse    z ~ diffusion(. | c, s, a)
+    decode     y ~ N(m(z, c), s(z, c)^2)           or y = z where the residual itself is diffused
+    outcome    s' = s + change, (change, r) = f(s, a) + std * y,    end ~ Bernoulli(p(end | s, a, s'))
+
+f is a one-step anchor, y its whitened residual: the diffusion has only to learn what a point prediction leaves open.
+A network's errors on the rows that it was trained on are smaller than on others, and a residual model that learns from
+them is too sure of itself. So anchors are cross-fitted: the episodes are split into as many folds as there are
+members, anchor k never sees fold k, and the residual of a row is that of the anchor that did not see it (as in
+cross-conformal prediction, Vovk 2015; Barber et al. 2021).
+
+Members are whole models (anchor, encoder, diffusion, autoencoder). Given the same random numbers, their differences
+are what the data left undecided (epistemic); the spread of one member is the environment's (aleatoric).
+
+Source: the design described for dawm (encoding with provenance, latent diffusion, decoding into a distribution); no
+published code exists. Departures: the latent is the residual of an anchor, not of the raw next state, because blur of
+the next state is poison in nearly deterministic tasks; the end is a classifier of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from dawm.data.windows import Windows
+from dawm.diffusion.process import Process, ProcessConfig, make_process
+from dawm.nets import ensemble
+from dawm.nets.mlp import MLP, MLPBodyConfig
+from dawm.nets.registry import BodyConfig, make_body
+from dawm.types import Prediction, Segment, Start, tree_rows
+from dawm.worldmodel.autoencoder import Autoencoder, AutoencoderConfig
+from dawm.worldmodel.base import AbstractWorldModel, Parts
+from dawm.worldmodel.ends import EndNetwork
+from dawm.worldmodel.inverse import InverseDynamics
+from dawm.worldmodel.onestep import Scales, StepNetwork
+
+
+@dataclass(frozen=True)
+class LatentConfig:
+    """What is diffused, how, and what steers it."""
+
+    kind: Literal["latent"] = "latent"
+    latent: Literal["residual", "autoencoder"] = "residual"  # "residual" diffuses the outcome itself
+    horizon: int = 8  # steps at which it is measured, under recorded actions; it generates one
+    members: int = 5  # and folds of the cross-fitted anchors; 1 fits one anchor on all rows
+    context: int = 64  # size of the encoding of (s, a, provenance)
+    provenance: int = 8  # size of the embedding of a provenance
+    label_dropout: float = 0.1  # share of labelled rows that train the null provenance
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    process: ProcessConfig = field(default_factory=ProcessConfig)
+    body: BodyConfig = field(default_factory=lambda: MLPBodyConfig(width=128, depth=2, embed=64))
+
+    window: ClassVar[int] = 1
+    returns: ClassVar[Literal["episode", "window"]] = "episode"
+    discount: ClassVar[float] = 0.99
+
+    def __post_init__(self):
+        for name in ("horizon", "members", "context", "provenance"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.label_dropout < 1:
+            raise ValueError(f"label_dropout must be in [0, 1), got {self.label_dropout}")
+
+
+class Member(eqx.Module):
+    """What one member trains in the second phase."""
+
+    provenance: Float[Array, "labels+1 k"]  # the last row is the learned null
+    encoder: MLP
+    body: Callable[..., Array]
+    codec: Autoencoder | None
+
+    def encode(self, scales: Scales, start: Start) -> tuple[Array, ...]:
+        """The conditions of the body: the encoding, and the exact (s, a) beside it."""
+        known = (start.source >= 0) & (start.source < len(self.provenance) - 1)
+        label = jnp.where(known, start.source, len(self.provenance) - 1)
+        obs, action = scales.obs.apply(start.obs), scales.action(start.action)
+        return self.encoder(jnp.concatenate([obs, action, self.provenance[label]])), obs, action
+
+
+class LatentModel(AbstractWorldModel):
+    """An ensemble of latent one-step models; anchors and members have a leading member axis."""
+
+    anchors: StepNetwork
+    members: Member
+    ends: EndNetwork
+    inverse: InverseDynamics  # for those who ask which action leads from s to s'; the model itself is given actions
+    scales: Scales
+    spread: Float[Array, " obs+1"]  # standard deviation of the anchors' residuals on rows that they did not see
+    config: LatentConfig = eqx.field(static=True)
+
+    @property
+    def process(self) -> Process:
+        return make_process(self.config.process)
+
+    @property
+    def trained(self) -> Member:
+        return self.members
+
+    def with_trained(self, part: Member) -> LatentModel:
+        return eqx.tree_at(lambda m: m.members, self, part)
+
+    @property
+    def count(self) -> int:
+        return self.config.members
+
+    @property
+    def steps(self) -> int:
+        return 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        outcome = len(self.spread)
+        return 1, (self.config.autoencoder.dim or outcome) if self.config.latent == "autoencoder" else outcome
+
+    # -- training -----------------------------------------------------------------------------------------------------
+
+    def annotate(self, windows: Windows, fold: Int[Array, " n"]) -> Float[Array, "n out"]:
+        """Whitened residual of every row under the anchor that did not see it."""
+        return residuals(self.anchors, self.scales, windows, fold) / self.spread
+
+    def batch_loss(self, windows, notes, key, batch):
+        """Sum over members of their mean losses, each on rows of its own."""
+        key_rows, key_loss = jr.split(key)
+        rows = jr.randint(key_rows, (self.count, batch), 0, len(windows))
+        keys = jr.split(key_loss, (self.count, batch))
+        starts, counted = jax.vmap(jax.vmap(windows.start))(rows), windows.recorded[rows] * 1.0
+
+        def one(member, starts, y, counted, keys):
+            losses, parts = jax.vmap(lambda *row: self._loss(member, *row))(starts, y, counted, keys)
+            total = jnp.maximum(counted.sum(), 1)
+            return losses.sum() / total, jax.tree.map(lambda leaf: leaf.sum() / total, parts)
+
+        loss, parts = eqx.filter_vmap(one)(self.members, starts, notes[rows], counted, keys)
+        return loss.sum(), jax.tree.map(lambda leaf: leaf.mean(), parts)
+
+    def _loss(self, member: Member, start: Start, y: Array, counted: Array, key) -> tuple[Array, dict[str, Array]]:
+        key_drop, key_code, key_noise = jr.split(key, 3)
+        dropped = jr.bernoulli(key_drop, self.config.label_dropout)
+        conditions = member.encode(self.scales, start._replace(source=jnp.where(dropped, -1, start.source)))
+        loss, parts, x = 0.0, {}, y
+        if member.codec is not None:
+            loss, z, parts = member.codec.loss(y, counted, conditions[0], key_code)
+            x = jax.lax.stop_gradient(z)
+        denoise = self.process.wrap(lambda x, noise, _: member.body(x, noise, conditions))
+        error = counted * self.process.error(denoise, x[None], key_noise).mean()
+        return loss + error, parts | {"denoising": error}
+
+    # -- use ----------------------------------------------------------------------------------------------------------
+
+    def advance(self, obs, action, source, key):
+        key_sample, key_decode = jr.split(key)
+        n = source.shape[1]
+        keys = jr.split(key_sample, n), jr.split(key_decode, n)  # common random numbers: the same for every member
+        starts = Start(obs, action, jnp.zeros(source.shape), source)
+
+        def one(anchor, member, starts):
+            return jax.vmap(lambda *row: self._step(anchor, member, *row))(starts, *keys)
+
+        return eqx.filter_vmap(one)(self.anchors, self.members, starts)
+
+    def generate(self, start, key):
+        """One future by the first member; `generate_many` spreads futures over all of them."""
+        return jax.tree.map(lambda leaf: leaf[0], self.generate_many(jax.tree.map(lambda x: x[None], start), key[None]))
+
+    def generate_many(self, starts, keys):
+        """Future i by member i mod m."""
+        n, m = len(starts.return_to_go), self.count
+        rows = jnp.minimum(jnp.arange(-(-n // m) * m), n - 1).reshape(-1, m).T  # (m, rows of each member)
+        split = jax.vmap(lambda key: jr.split(key, 3))(keys)
+
+        def one(anchor, member, rows):
+            step = lambda start, keys: self._step(anchor, member, start, keys[0], keys[1])
+            return jax.vmap(step)(tree_rows(starts, rows), split[rows])
+
+        out = eqx.filter_vmap(one)(self.anchors, self.members, rows)
+        out = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1).reshape(-1, *leaf.shape[2:])[:n], out)
+        terminal = jax.vmap(lambda keys, p: jr.uniform(keys[2]) < p)(split, out.terminal_prob)[:, None]
+        return Segment(
+            obs=jnp.stack([starts.obs, out.next_obs], 1),
+            action=starts.action[:, None],
+            reward=out.reward[:, None],
+            terminal=terminal,
+            valid=jnp.ones_like(terminal),
+            return_to_go=starts.return_to_go,
+            source=starts.source,
+        )
+
+    def _step(self, anchor: StepNetwork, member: Member, start: Start, key_sample, key_decode) -> Prediction:
+        """A sample of one step of one member."""
+        mean, scale = self._distribution(anchor, member, start, key_sample)
+        out = mean + scale * jr.normal(key_decode, mean.shape)
+        following, reward = self.scales.outcome(start.obs, out)
+        return Prediction(following, reward, self.end_probability(start.obs, start.action, following))
+
+    def _distribution(self, anchor: StepNetwork, member: Member, start: Start, key) -> tuple[Array, Array]:
+        """Mean and standard deviation of (change, reward), in standardised units, given one diffused latent."""
+        conditions = member.encode(self.scales, start)
+        denoise = self.process.wrap(lambda x, noise, _: member.body(x, noise, conditions))
+        z = self.process.sample(denoise, self.shape, key)[0]
+        mean, scale = (z, jnp.zeros_like(z)) if member.codec is None else member.codec.decode(z, conditions[0])
+        return anchor(self.scales.inputs(start.obs, start.action)) + self.spread * mean, self.spread * scale
+
+
+def make_latent(config: LatentConfig, parts: Parts, *, key: PRNGKeyArray) -> LatentModel:
+    """The untrained model around trained anchors."""
+    spec, scales = parts.spec, parts.scales
+    outcome, condition = spec.obs_dim + 1, spec.obs_dim + spec.act_dim
+    coded = config.latent == "autoencoder"
+    channels = (config.autoencoder.dim or outcome) if coded else outcome
+
+    def member(key):
+        keys = jr.split(key, 4)
+        size = condition + config.provenance
+        return Member(
+            provenance=0.1 * jr.normal(keys[0], (spec.sources + 1, config.provenance)),
+            encoder=MLP(size, config.context, width=2 * config.context, depth=1, activation="silu", key=keys[1]),
+            body=make_body(config.body, 1, channels, (config.context, spec.obs_dim, spec.act_dim), key=keys[2]),
+            codec=Autoencoder(config.autoencoder, outcome, config.context, key=keys[3]) if coded else None,
+        )
+
+    members = eqx.filter_jit(lambda key: ensemble.stack(member, config.members, key))(key)
+    anchors = parts.networks.folds
+    assert anchors is not None
+    spread = jnp.ones(outcome)
+    if parts.windows is not None:
+        fold = jnp.asarray(parts.fold)
+        errors = residuals(anchors, scales, parts.windows, fold)
+        weight = parts.windows.recorded / parts.windows.recorded.sum()
+        spread = jnp.maximum(jnp.sqrt(weight @ jnp.square(errors)), 1e-5)
+    return LatentModel(
+        anchors=anchors,
+        members=members,
+        ends=parts.networks.ends,
+        inverse=parts.networks.inverse,
+        scales=scales,
+        spread=spread,
+        config=config,
+    )
+
+
+@eqx.filter_jit
+def residuals(anchors: StepNetwork, scales: Scales, windows: Windows, fold: Int[Array, " n"]) -> Float[Array, "n out"]:
+    """Standardised outcome minus the prediction of the anchor whose fold the row is in; 0 where it is unknown."""
+
+    def block(columns):
+        obs, action, reward, next_obs, fold = columns
+        x, y = jax.vmap(scales.inputs)(obs, action), jax.vmap(scales.targets)(obs, reward, next_obs)
+        predicted = eqx.filter_vmap(lambda anchor: jax.vmap(anchor)(x))(anchors)
+        return y - jnp.take_along_axis(predicted, fold[None, :, None], 0)[0]
+
+    columns = (windows.obs, windows.action, windows.reward, windows.next_obs, fold)
+    size, count = 4096, len(fold)
+    padded = jax.tree.map(lambda c: jnp.concatenate([c, jnp.repeat(c[-1:], -count % size, 0)]), columns)
+    blocks = jax.tree.map(lambda c: c.reshape(-1, size, *c.shape[1:]), padded)
+    errors = jax.lax.map(block, blocks).reshape(-1, blocks[0].shape[-1] + 1)[:count]
+    return jnp.where(windows.recorded[:, None], errors, 0.0)
