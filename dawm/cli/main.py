@@ -63,6 +63,12 @@ VERBS = {
         "a world model, with its inverse dynamics model",
         ("dawm train demo --preset fast --out runs/model", "dawm train log.h5 --out runs/model --set model.horizon=4"),
     ),
+    "calibrate": Verb(
+        "dawm.cli.calibrate",
+        "MODEL_DIR [--data DATASET]",
+        "whether a model's spread is honest, and its correction",
+        ("dawm calibrate runs/model", "dawm calibrate runs/model --data other-log.h5 --json"),
+    ),
     "generate": Verb(
         "dawm.cli.generate",
         "MODEL_DIR --out DIR",

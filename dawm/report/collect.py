@@ -16,7 +16,15 @@ from typing import Any
 
 from dawm.errors import FileError
 
-STAGE_RESULTS = {"world_model": ("holdout",), "synthetic": ("generation", "fidelity"), "policy": ("scores",)}
+STAGE_RESULTS = {
+    "world_model": ("holdout", "calibration"),
+    "synthetic": ("generation", "fidelity"),
+    "policy": ("scores",),
+}
+    "world_model": ("holdout", "calibration"),
+    "synthetic": ("generation", "fidelity"),
+    "policy": ("scores",),
+}
 
 # Where a field has one of these types the report relies on it; `*` is any key. Other fields are shown as they are.
 SHAPES = {
@@ -41,6 +49,10 @@ SHAPES = {
             *(f"models.*.{key}" for key in ("rmse", "mean_rmse", "crps", "reward_rmse", "spread")),
             "consistency.generated",
         ),
+    },
+    "calibration.json": {
+        "object": ("coverage", "recalibrated", "recalibrated.coverage", "recalibrated.groups", "baselines", "data"),
+        "numbers": ("ece", "crps", "spread_skill", "coverage.*", "recalibrated.ece", "baselines.*.ece"),
     },
     "generation.json": {
         "object": ("source", "settings"),

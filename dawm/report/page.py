@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 
 from dawm.report import figures, numerals, sections, settings, tables, verdicts
+from dawm.report.calibration import calibration_section
 from dawm.report.collect import RunRecord, dig, read_run
 from dawm.report.numerals import count, number, significant
 from dawm.run.checkpoint import write_whole
@@ -56,6 +57,7 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "stages": _stage_cards(record),
         "data": sections.data_section(record),
         "model": sections.model_section(record.model),
+        "calibration": calibration_section(record.model),
         "synthetic": sections.synthetic_section(record.synthetic),
         "policies": [sections.policy_section(p) for p in record.policies],
         "comparison": sections.comparison_table(record),

@@ -84,7 +84,8 @@ def train_world_model(
     rows = holdout.choose_rows(windows, config.measure_windows, config.seed)
     measured = holdout.measure(model, networks, windows, rows, config.measure_samples, config.seed)
     measured["parameters"] = parameter_counts(model, networks)
-    trained = TrainedModel(model, config, data.spec, origin | {"training_rows": len(train)}, measured)
+    facts = origin | {"training_rows": len(train)}
+    trained = TrainedModel(model, config, data.spec, facts, measured, run and run.path, fresh=networks)
     if run is not None:
         trained.save(run.path)
         run.write_json("holdout.json", measured)

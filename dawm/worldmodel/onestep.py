@@ -33,11 +33,16 @@ class StepConfig:
 
 @dataclass(frozen=True)
 class EnsembleConfig:
-    """Gaussian ensemble of the yardstick; PETS and MOPO use 7 members (5 elites) of 4 x 200."""
+    """Gaussian ensemble of the yardstick, as MOPO and its heirs have it (Yu et al. 2020)."""
 
-    members: int = 5
+    members: int = 7
+    elites: int = 5  # members that forecast: the best on held-out steps
     width: int = 200
-    depth: int = 3
+    depth: int = 4
+
+    def __post_init__(self):
+        if not 1 <= self.elites <= self.members:
+            raise ValueError(f"elites must be between 1 and members, got {self.elites} of {self.members}")
 
 
 class Scales(eqx.Module):

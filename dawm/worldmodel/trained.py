@@ -20,7 +20,9 @@ from dawm.run import checkpoint
 from dawm.run.config import from_dict
 from dawm.run.folder import RunFolder
 from dawm.types import Segment, Spec, Start
+from dawm.uncertainty.recalibrate import Recalibration
 from dawm.worldmodel.base import AbstractWorldModel
+from dawm.worldmodel.networks import Networks
 
 if TYPE_CHECKING:
     from dawm.worldmodel.fit import WorldModelConfig
@@ -38,6 +40,7 @@ class TrainedModel:
     data: dict[str, Any]  # name, origin and fingerprint of the dataset
     measured: dict[str, Any]  # content of holdout.json
     folder: Path | None = None
+    fresh: Networks | None = None  # the one-step networks, where they are not in a folder
 
     def generate(self, starts: Start, key: jax.Array) -> Segment:
         """One future for each of n starts (leading axis n); NumPy arrays in raw units.
@@ -62,8 +65,26 @@ class TrainedModel:
             digest.update(np.asarray(leaf).tobytes())
         return digest.hexdigest()
 
+    @cached_property
+    def networks(self) -> Networks:
+        """The one-step networks: parts of the model, and yardsticks beside it. Raises FileError where they are gone."""
+        if self.fresh is not None or self.folder is None:
+            assert self.fresh is not None
+            return self.fresh
+        path = self.folder / "networks.ckpt"
+        if not path.exists():
+            raise FileError(f"`{path}` is missing: train the model again to compare it with the yardsticks.")
+        return checkpoint.load(path, eqx.filter_eval_shape(lambda: blank_networks(self.config, self.spec)))
+
+    @cached_property
+    def recalibration(self) -> Recalibration | None:
+        """The correction that `dawm calibrate` fitted, if it has been fitted."""
+        path = None if self.folder is None else self.folder / "recalibration.json"
+        return Recalibration.load(path) if path is not None and path.exists() else None
+
     def save(self, folder: str | Path) -> None:
-        """Write `model.ckpt`; the configuration is in the folder's run.toml."""
+        """Write `networks.ckpt` and `model.ckpt`; the configuration is in the folder's run.toml."""
+        checkpoint.save(Path(folder) / "networks.ckpt", self.networks, {"data": self.data})
         checkpoint.save(Path(folder) / "model.ckpt", self.model, {"data": self.data})
 
     @staticmethod
@@ -72,7 +93,7 @@ class TrainedModel:
         damaged.
         """
         from dawm.worldmodel.fit import WorldModelConfig, assemble
-        from dawm.worldmodel.networks import Networks, fit_scales
+        from dawm.worldmodel.networks import fit_scales
 
         run = RunFolder.open(folder, "world_model")
         path = run.path / "model.ckpt"
@@ -87,12 +108,16 @@ class TrainedModel:
 
         def blank():
             rows = _blank_rows(spec)
-            networks = Networks(config.networks, spec.obs_dim, spec.act_dim, True, config.model.members, key=jr.key(0))
-            return assemble(config, spec, fit_scales(rows, spec), networks, None, key=jr.key(0))
+            return assemble(config, spec, fit_scales(rows, spec), blank_networks(config, spec), None, key=jr.key(0))
 
         model = checkpoint.load(path, eqx.filter_eval_shape(blank))
         data = checkpoint.read_header(path)["data"]
         return TrainedModel(model, config, spec, data, run.read_json("holdout.json") or {}, run.path)
+
+
+def blank_networks(config: WorldModelConfig, spec: Spec) -> Networks:
+    """Networks of the right shapes, for a checkpoint to fill."""
+    return Networks(config.networks, spec.obs_dim, spec.act_dim, True, config.model.members, key=jr.key(0))
 
 
 def _blank_rows(spec: Spec) -> Dataset:

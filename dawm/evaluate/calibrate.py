@@ -1,0 +1,299 @@
+"""Can the futures be trusted? A world model's forecasts of episodes that it never saw, beside four simple forecasters.
+
+Every forecaster is unrolled under the recorded actions; an outcome is the next state and the reward, each dimension in
+its own standard deviations. One half of the unseen episodes fits the recalibration, the other half judges, before and
+after it, so nothing is judged on what it was fitted to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Bool, Float
+
+from dawm.data.dataset import Dataset
+from dawm.data.windows import Windows, make_windows
+from dawm.errors import ConfigError, DatasetError
+from dawm.evaluate.groups import group_masks
+from dawm.run.folder import RunFolder
+from dawm.run.progress import progress_bar, say
+from dawm.types import tree_rows
+from dawm.uncertainty import calibration as measures
+from dawm.uncertainty.quantiles import level_of, value_at
+from dawm.uncertainty.recalibrate import METHODS, Method, Recalibration, fit_recalibration
+from dawm.uncertainty.scores import fair_crps
+from dawm.worldmodel.holdout import choose_rows
+from dawm.worldmodel.networks import Networks
+from dawm.worldmodel.rollout import Advance, unroll
+from dawm.worldmodel.trained import TrainedModel
+from dawm.worldmodel.yardsticks import gaussian_members, neighbours, persistence
+
+BLOCK = 64  # windows forecast at once
+NEIGHBOUR_SAMPLES = 16  # of the slowest yardstick; the scores do not depend on how many there are
+PAIRS = 100  # pairs of dimensions in the variogram score
+
+
+@dataclass(frozen=True)
+class CalibrateConfig:
+    """How much is forecast, and how it is corrected."""
+
+    windows: int = 512  # of each half of the episodes
+    samples: int = 64  # futures of a window
+    horizon: int = 8
+    method: Method = "isotonic"
+    seed: int = 0
+
+    def __post_init__(self):
+        if min(self.windows, self.horizon) < 1 or self.samples < 2:
+            raise ValueError(f"windows and horizon must be at least 1 and samples at least 2, got {self}")
+        if self.method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
+
+
+class Forecast(NamedTuple):
+    """Futures of n windows, and what happened."""
+
+    samples: Float[np.ndarray, "m n steps d"]
+    observed: Float[np.ndarray, "n steps d"]
+    valid: Bool[np.ndarray, "n steps"]
+    end_probability: Float[np.ndarray, "n steps"]
+    ended: Bool[np.ndarray, "n steps"]
+
+
+def calibrate_model(
+    trained: TrainedModel, data: Dataset, config: CalibrateConfig | None = None, *, folder: str | Path | None = None
+) -> dict[str, Any]:
+    """All measurements as plain numbers; with a folder also calibration.json and recalibration.json there.
+
+    The file that the model was trained on is judged on its held-out episodes, any other file on all of it. Raises
+    DatasetError where fewer than two episodes are unseen, ConfigError for data of another shape.
+    """
+    config = config or CalibrateConfig()
+    networks = trained.networks
+    unseen, words = unseen_episodes(trained, data)
+    order = np.random.default_rng(config.seed).permutation(unseen)
+    halves = {"fit": np.sort(order[: len(order) // 2]), "judge": np.sort(order[len(order) // 2 :])}
+    parts = {name: _part(data.select(rows), config) for name, rows in halves.items()}
+    forecasters = _forecasters(trained, networks, data, parts["fit"], config)
+    found: dict[str, dict[str, Any]] = {}
+    fitted, groups = {}, _groups(trained, data, parts["judge"])
+    with progress_bar("forecasting", len(forecasters), "forecasters") as advance:
+        for name, (model, samples) in forecasters.items():
+            fit, judge = (
+                forecast(trained, model, *parts[half], samples, jr.fold_in(jr.key(config.seed), i))
+                for i, half in enumerate(("fit", "judge"))
+            )
+            fitted[name] = fit_recalibration(
+                config.method, fit.samples, fit.observed, fit.valid, episodes=len(halves["fit"])
+            )
+            found[name] = _measured(judge, None, groups) | {"recalibrated": _measured(judge, fitted[name], groups)}
+            advance(len(found), name)
+    result = found.pop("model") | {"baselines": found}
+    result |= {
+        "model": trained.config.model.kind,
+        "data": {"name": data.info.name, "fingerprint": data.fingerprint, "judged_on": words},
+        "episodes": {name: len(rows) for name, rows in halves.items()},
+        "windows": {name: len(rows) for name, (_, rows) in parts.items()},
+        "samples": config.samples,
+        "horizon": config.horizon,
+        "method": config.method,
+        "unit": "standard deviations of each outcome (states, then the reward)",
+    }
+    result["verdict"] = verdict(result)
+    if folder is not None:
+        fitted["model"].save(Path(folder) / "recalibration.json")
+        RunFolder.open(folder, "world_model").write_json("calibration.json", result)
+    say(result["verdict"])
+    return result
+
+
+def unseen_episodes(trained: TrainedModel, data: Dataset) -> tuple[np.ndarray, str]:
+    """Episodes of `data` that the model was not trained on, and how they were found, in words."""
+    spec = data.spec
+    if (spec.obs_dim, spec.act_dim) != (trained.spec.obs_dim, trained.spec.act_dim):
+        raise ConfigError(
+            f"the world model is of {trained.spec.obs_dim} observation and {trained.spec.act_dim} action dimensions;"
+            f" `{data.info.name}` has {spec.obs_dim} and {spec.act_dim}."
+        )
+    if data.fingerprint == trained.data["fingerprint"]:
+        _, held = data.split_episodes(trained.config.holdout, trained.config.seed)
+        words = f"the {len(held)} held-out of {data.episodes} episodes of the file that the model was trained on"
+    else:
+        held, words = np.arange(data.episodes), f"all {data.episodes} episodes of a file that it was not trained on"
+    if len(held) < 2:
+        raise DatasetError(
+            f"`{data.info.name}` has {len(held)} episode that the model never saw, and calibration needs two: one to"
+            " fit the recalibration and one to judge it. Train with a larger world_model.holdout, or give another file"
+            " with --data."
+        )
+    return held, words
+
+
+def forecast(
+    trained: TrainedModel, model: Advance, windows: Windows, rows: np.ndarray, samples: int, key: jax.Array
+) -> Forecast:
+    """Futures of the windows that start at `rows`, standardised."""
+    parts = []
+    for first in range(0, len(rows), BLOCK):
+        block = rows[first : first + BLOCK]
+        n = len(block)
+        padded = np.concatenate([block, np.repeat(block[-1:], BLOCK - n)])
+        out = jax.device_get(_forecast(model, trained.model.scales, windows, padded, samples, jr.fold_in(key, first)))
+        parts.append(jax.tree.map(lambda leaf, n=n: leaf[:n], out))
+    joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    samples_first = np.moveaxis(joined.samples, 1, 0).astype(np.float64)
+    return joined._replace(samples=samples_first, observed=joined.observed.astype(np.float64))
+
+
+@eqx.filter_jit
+def _forecast(model: Advance, scales, windows: Windows, rows, samples: int, key) -> Forecast:
+    segments = jax.vmap(windows.segment)(jnp.asarray(rows))
+    out = unroll(model, segments, samples, key)
+    units: Any = lambda obs, reward: jnp.concatenate(
+        [obs / scales.obs.scale, reward[..., None] / scales.reward.scale[0]], -1
+    )
+    return Forecast(
+        samples=units(out.next_obs, out.reward),
+        observed=units(segments.obs[:, 1:], segments.reward),
+        valid=segments.valid,
+        end_probability=out.terminal_prob.mean(1),
+        ended=segments.terminal,
+    )
+
+
+def _part(data: Dataset, config: CalibrateConfig) -> tuple[Windows, np.ndarray]:
+    windows = make_windows(data, config.horizon, discount=1.0)
+    return windows, choose_rows(windows, config.windows, config.seed)
+
+
+def _forecasters(
+    trained: TrainedModel, networks: Networks, data: Dataset, fit: tuple[Windows, np.ndarray], config: CalibrateConfig
+) -> dict[str, tuple[Any, int]]:
+    """(forecaster, samples) by name: the model, then the yardsticks, trained on the same rows for the same updates."""
+    train = data
+    if data.fingerprint == trained.data["fingerprint"]:
+        train = data.split(trained.config.holdout, trained.config.seed)[0]
+    scales, rate = trained.model.scales, float(train.terminal.mean())
+    elites = best_members(networks, trained, *fit)
+    return {
+        "model": (trained.model, config.samples),
+        "persistence": (persistence(train), 2),
+        "neighbours": (neighbours(train, scales, config.seed), min(config.samples, NEIGHBOUR_SAMPLES)),
+        "gaussian": (gaussian_members(networks.ensemble, scales, rate, elites[:1]), config.samples),
+        "ensemble": (gaussian_members(networks.ensemble, scales, rate, elites), config.samples),
+    }
+
+
+def best_members(networks: Networks, trained: TrainedModel, windows: Windows, rows: np.ndarray) -> np.ndarray:
+    """The elites of the Gaussian ensemble: its members with the best likelihood on these rows, best first."""
+    scales, ensemble = trained.model.scales, networks.ensemble
+
+    @jax.jit
+    def likelihood(rows):
+        taken = tree_rows((windows.obs, windows.action, windows.reward, windows.next_obs), rows)
+
+        def one(obs, action, reward, next_obs):
+            mean, log_var = ensemble(scales.inputs(obs, action))
+            error = scales.targets(obs, reward, next_obs) - mean
+            return -0.5 * (jnp.square(error) * jnp.exp(-log_var) + log_var).sum(-1)
+
+        return jax.vmap(one)(*taken).mean(0)
+
+    known = rows[np.asarray(windows.recorded)[rows]]
+    order = np.argsort(-np.asarray(likelihood(jnp.asarray(known if len(known) else rows))), kind="stable")
+    return order[: trained.config.networks.ensemble.elites]
+
+
+def _groups(trained: TrainedModel, data: Dataset, part: tuple[Windows, np.ndarray]) -> dict[str, np.ndarray]:
+    windows, rows = part
+    train = data
+    if data.fingerprint == trained.data["fingerprint"]:
+        train = data.split(trained.config.holdout, trained.config.seed)[0]
+    return group_masks(windows, rows, neighbours(train, trained.model.scales, 0))
+
+
+# -- measuring --------------------------------------------------------------------------------------------------------
+
+
+def _measured(found: Forecast, recalibration: Recalibration | None, groups: dict[str, np.ndarray]) -> dict[str, Any]:
+    """All measures of one forecaster: lists over the steps of the horizon where nothing else is said."""
+    samples = found.samples if recalibration is None else recalibration.apply(found.samples)
+    levels = level_of(samples, found.observed)
+    varying = np.ptp(found.observed[found.valid[:, 0], 0], 0) > 1e-9 if found.valid[:, 0].any() else np.zeros(0, bool)
+    if not varying.any():
+        varying = np.ones(found.observed.shape[-1], bool)
+    samples, observed, levels = samples[..., varying], found.observed[..., varying], levels[..., varying]
+    crps = np.asarray(fair_crps(jnp.asarray(samples), jnp.asarray(observed)))
+    steps = range(observed.shape[1])
+    rng = np.random.default_rng(0)
+    at = lambda h: (samples[:, found.valid[:, h], h], observed[found.valid[:, h], h], levels[found.valid[:, h], h])
+    over = lambda f: [f(*at(h)) if found.valid[:, h].any() else None for h in steps]
+    interval = lambda x, p: value_at(x, np.array([0.5 - p / 2, 0.5 + p / 2])[:, None, None])
+    width = lambda x, p: float(np.diff(interval(x, p), axis=0).mean())
+    ends, at_risk = found.end_probability[found.valid], found.ended[found.valid]
+    return {
+        "coverage": {f"{p:g}": over(lambda x, y, u, p=p: measures.coverage(u, p)) for p in measures.LEVELS},
+        "width": {f"{p:g}": over(lambda x, y, u, p=p: width(x, p)) for p in measures.LEVELS},
+        "ece": over(lambda x, y, u: measures.calibration_error(u)),
+        "crps": [float(crps[found.valid[:, h], h].mean()) if found.valid[:, h].any() else None for h in steps],
+        "rmse": over(lambda x, y, u: float(np.sqrt(np.square(x.mean(0) - y).mean()))),
+        "energy": over(lambda x, y, u: float(measures.energy_score(x, y).mean())),
+        "variogram": over(lambda x, y, u: float(measures.variogram_score(x, y, pairs=PAIRS).mean())),
+        "spread_skill": over(lambda x, y, u: measures.spread_skill(x, y)),
+        "pit": over(lambda x, y, u: measures.histogram(u).round(5).tolist()),
+        "rank_histogram": over(lambda x, y, u: measures.rank_histogram(x, y, rng).round(5).tolist()),
+        "error_against_spread": over(_certainty),
+        "dimensions": [
+            {
+                "dimension": int(d),
+                "coverage_90": over(lambda x, y, u, i=i: measures.coverage(u[:, i], 0.9)),
+                "ece": over(lambda x, y, u, i=i: measures.calibration_error(u[:, i])),
+                "crps": [float(crps[found.valid[:, h], h, i].mean()) for h in steps],
+            }
+            for i, d in enumerate(np.flatnonzero(varying))
+        ],
+        "end": measures.end_calibration(ends, at_risk) if len(ends) else None,
+        "groups": {
+            name: _group(samples, observed, levels, crps, found.valid & mask)
+            for name, mask in groups.items()
+            if (found.valid & mask).any()
+        },
+    }
+
+
+def _certainty(samples: np.ndarray, observed: np.ndarray, levels: np.ndarray) -> dict[str, float]:
+    """Of the outcome as a whole: root mean square spread over dimensions against the error of the mean."""
+    spread = np.sqrt(samples.var(0).mean(-1))
+    return measures.error_against_spread(spread, np.sqrt(np.square(samples.mean(0) - observed).mean(-1)))
+
+
+def _group(samples, observed, levels, crps, mask: np.ndarray) -> dict[str, Any]:
+    return {
+        "steps": int(mask.sum()),
+        "coverage_90": measures.coverage(levels[mask], 0.9),
+        "ece": measures.calibration_error(levels[mask]),
+        "crps": float(crps[mask].mean()),
+        "spread_skill": measures.spread_skill(samples[:, mask], observed[mask]),
+    }
+
+
+def verdict(found: dict[str, Any]) -> str:
+    """A sentence or two: how honest the spread is, before and after recalibration, and beside the ensemble."""
+    mean = lambda values: float(np.mean([v for v in values if v is not None]))
+    raw, mended = (mean(part["coverage"]["0.9"]) for part in (found, found["recalibrated"]))
+    ece, skill = mean(found["recalibrated"]["ece"]), mean(found["spread_skill"])
+    word = "too narrow" if raw < 0.87 else "too wide" if raw > 0.93 else "honest"
+    judged = "well calibrated" if ece < 0.02 else "roughly calibrated" if ece < 0.05 else "NOT calibrated"
+    ratio = mean(found["crps"]) / max(mean(found["baselines"]["ensemble"]["crps"]), 1e-12)
+    return (
+        f"The spread is {word}: 90 % intervals hold {100 * raw:.1f} % of what happened (spread over error {skill:.2f})."
+        f" Recalibrated ({found['method']}) they hold {100 * mended:.1f} %, calibration error {ece:.3f}: {judged}."
+        f" CRPS {ratio:.2f} times that of a Gaussian ensemble."
+    )
