@@ -21,10 +21,6 @@ STAGE_RESULTS = {
     "synthetic": ("generation", "fidelity"),
     "policy": ("scores",),
 }
-    "world_model": ("holdout", "calibration"),
-    "synthetic": ("generation", "fidelity"),
-    "policy": ("scores",),
-}
 
 # Where a field has one of these types the report relies on it; `*` is any key. Other fields are shown as they are.
 SHAPES = {
