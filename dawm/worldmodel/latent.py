@@ -43,6 +43,8 @@ from dawm.worldmodel.ends import EndNetwork
 from dawm.worldmodel.inverse import InverseDynamics
 from dawm.worldmodel.onestep import Scales, StepNetwork
 
+LEAST_SHOWN = 0.3  # residual spread below which the anchor's prediction is shown to the body in larger units
+
 
 @dataclass(frozen=True)
 class LatentConfig:
@@ -79,12 +81,12 @@ class Member(eqx.Module):
     body: Callable[..., Array]
     codec: Autoencoder | None
 
-    def encode(self, scales: Scales, start: Start) -> tuple[Array, ...]:
-        """The conditions of the body: the encoding, and the exact (s, a) beside it."""
+    def encode(self, scales: Scales, start: Start, shown: Float[Array, " out"]) -> tuple[Array, ...]:
+        """The conditions of the body: the encoding, and beside it the exact (s, a) and what the anchor predicts."""
         known = (start.source >= 0) & (start.source < len(self.provenance) - 1)
         label = jnp.where(known, start.source, len(self.provenance) - 1)
         obs, action = scales.obs.apply(start.obs), scales.action(start.action)
-        return self.encoder(jnp.concatenate([obs, action, self.provenance[label]])), obs, action
+        return self.encoder(jnp.concatenate([obs, action, self.provenance[label]])), obs, action, shown
 
 
 class LatentModel(AbstractWorldModel):
@@ -124,9 +126,18 @@ class LatentModel(AbstractWorldModel):
 
     # -- training -----------------------------------------------------------------------------------------------------
 
-    def annotate(self, windows: Windows, fold: Int[Array, " n"]) -> Float[Array, "n out"]:
-        """Whitened residual of every row under the anchor that did not see it."""
-        return residuals(self.anchors, self.scales, windows, fold) / self.spread
+    def annotate(self, windows: Windows, fold: Int[Array, " n"]) -> Float[Array, "n 2*out"]:
+        """Prediction of the anchor that did not see the row, as the body sees it, and its whitened residual."""
+        predicted, errors = residuals(self.anchors, self.scales, windows, fold)
+        return jnp.concatenate([self._shown(predicted), errors / self.spread], 1)
+
+    def _shown(self, predicted: Float[Array, "*b out"]) -> Float[Array, "*b out"]:
+        """The anchor's prediction in units of its residual, where these are not so small that it would be huge.
+
+        With it, an outcome (residual plus prediction) is linear in what the body sees: modes that lie at fixed outcomes
+        would otherwise move with (s, a), and their discovery took many times the updates.
+        """
+        return predicted / jnp.maximum(self.spread, LEAST_SHOWN)
 
     def batch_loss(self, windows, notes, key, batch):
         """Sum over members of their mean losses, each on rows of its own."""
@@ -135,18 +146,19 @@ class LatentModel(AbstractWorldModel):
         keys = jr.split(key_loss, (self.count, batch))
         starts, counted = jax.vmap(jax.vmap(windows.start))(rows), windows.recorded[rows] * 1.0
 
-        def one(member, starts, y, counted, keys):
-            losses, parts = jax.vmap(lambda *row: self._loss(member, *row))(starts, y, counted, keys)
+        def one(member, starts, notes, counted, keys):
+            losses, parts = jax.vmap(lambda *row: self._loss(member, *row))(starts, notes, counted, keys)
             total = jnp.maximum(counted.sum(), 1)
             return losses.sum() / total, jax.tree.map(lambda leaf: leaf.sum() / total, parts)
 
         loss, parts = eqx.filter_vmap(one)(self.members, starts, notes[rows], counted, keys)
         return loss.sum(), jax.tree.map(lambda leaf: leaf.mean(), parts)
 
-    def _loss(self, member: Member, start: Start, y: Array, counted: Array, key) -> tuple[Array, dict[str, Array]]:
+    def _loss(self, member: Member, start: Start, notes: Array, counted: Array, key) -> tuple[Array, dict[str, Array]]:
+        shown, y = jnp.split(notes, 2)
         key_drop, key_code, key_noise = jr.split(key, 3)
         dropped = jr.bernoulli(key_drop, self.config.label_dropout)
-        conditions = member.encode(self.scales, start._replace(source=jnp.where(dropped, -1, start.source)))
+        conditions = member.encode(self.scales, start._replace(source=jnp.where(dropped, -1, start.source)), shown)
         loss, parts, x = 0.0, {}, y
         if member.codec is not None:
             loss, z, parts = member.codec.loss(y, counted, conditions[0], key_code)
@@ -204,11 +216,12 @@ class LatentModel(AbstractWorldModel):
 
     def _distribution(self, anchor: StepNetwork, member: Member, start: Start, key) -> tuple[Array, Array]:
         """Mean and standard deviation of (change, reward), in standardised units, given one diffused latent."""
-        conditions = member.encode(self.scales, start)
+        predicted = anchor(self.scales.inputs(start.obs, start.action))
+        conditions = member.encode(self.scales, start, self._shown(predicted))
         denoise = self.process.wrap(lambda x, noise, _: member.body(x, noise, conditions))
         z = self.process.sample(denoise, self.shape, key)[0]
         mean, scale = (z, jnp.zeros_like(z)) if member.codec is None else member.codec.decode(z, conditions[0])
-        return anchor(self.scales.inputs(start.obs, start.action)) + self.spread * mean, self.spread * scale
+        return predicted + self.spread * mean, self.spread * scale
 
 
 def make_latent(config: LatentConfig, parts: Parts, *, key: PRNGKeyArray) -> LatentModel:
@@ -220,11 +233,11 @@ def make_latent(config: LatentConfig, parts: Parts, *, key: PRNGKeyArray) -> Lat
 
     def member(key):
         keys = jr.split(key, 4)
-        size = condition + config.provenance
+        size, sizes = condition + config.provenance, (config.context, spec.obs_dim, spec.act_dim, outcome)
         return Member(
             provenance=0.1 * jr.normal(keys[0], (spec.sources + 1, config.provenance)),
             encoder=MLP(size, config.context, width=2 * config.context, depth=1, activation="silu", key=keys[1]),
-            body=make_body(config.body, 1, channels, (config.context, spec.obs_dim, spec.act_dim), key=keys[2]),
+            body=make_body(config.body, 1, channels, sizes, key=keys[2]),
             codec=Autoencoder(config.autoencoder, outcome, config.context, key=keys[3]) if coded else None,
         )
 
@@ -234,7 +247,7 @@ def make_latent(config: LatentConfig, parts: Parts, *, key: PRNGKeyArray) -> Lat
     spread = jnp.ones(outcome)
     if parts.windows is not None:
         fold = jnp.asarray(parts.fold)
-        errors = residuals(anchors, scales, parts.windows, fold)
+        _, errors = residuals(anchors, scales, parts.windows, fold)
         weight = parts.windows.recorded / parts.windows.recorded.sum()
         spread = jnp.maximum(jnp.sqrt(weight @ jnp.square(errors)), 1e-5)
     return LatentModel(
@@ -256,11 +269,12 @@ def residuals(anchors: StepNetwork, scales: Scales, windows: Windows, fold: Int[
         obs, action, reward, next_obs, fold = columns
         x, y = jax.vmap(scales.inputs)(obs, action), jax.vmap(scales.targets)(obs, reward, next_obs)
         predicted = eqx.filter_vmap(lambda anchor: jax.vmap(anchor)(x))(anchors)
-        return y - jnp.take_along_axis(predicted, fold[None, :, None], 0)[0]
+        own = jnp.take_along_axis(predicted, fold[None, :, None], 0)[0]
+        return own, y - own
 
     columns = (windows.obs, windows.action, windows.reward, windows.next_obs, fold)
     size, count = 4096, len(fold)
     padded = jax.tree.map(lambda c: jnp.concatenate([c, jnp.repeat(c[-1:], -count % size, 0)]), columns)
     blocks = jax.tree.map(lambda c: c.reshape(-1, size, *c.shape[1:]), padded)
-    errors = jax.lax.map(block, blocks).reshape(-1, blocks[0].shape[-1] + 1)[:count]
-    return jnp.where(windows.recorded[:, None], errors, 0.0)
+    predicted, errors = (out.reshape(-1, out.shape[-1])[:count] for out in jax.lax.map(block, blocks))
+    return predicted, jnp.where(windows.recorded[:, None], errors, 0.0)

@@ -36,13 +36,13 @@ class EnsembleConfig:
     """Gaussian ensemble of the yardstick, as MOPO and its heirs have it (Yu et al. 2020)."""
 
     members: int = 7
-    elites: int = 5  # members that forecast: the best on held-out steps
+    elites: int = 5  # members that forecast in a calibration: the best on held-out steps, or all where there are fewer
     width: int = 200
     depth: int = 4
 
     def __post_init__(self):
-        if not 1 <= self.elites <= self.members:
-            raise ValueError(f"elites must be between 1 and members, got {self.elites} of {self.members}")
+        if self.members < 1 or self.elites < 1:
+            raise ValueError(f"members and elites must be at least 1, got {self.members} and {self.elites}")
 
 
 class Scales(eqx.Module):

@@ -99,6 +99,27 @@ def test_dry_run_measures_and_writes_nothing(dawm, log, tiny, tmp_path):
     assert not out.exists()
 
 
+def test_calibrate_judges_held_out_episodes_and_keeps_the_correction(reference, dawm, tmp_path, capsys):
+    folder = tmp_path / "model"
+    shutil.copytree(reference[0] / "model", folder)
+    words = ["calibrate", str(folder), "--windows", "12", "--samples", "6", "--horizon", "2"]
+    found = json.loads(dawm(*words, "--json", "--quiet").stdout)
+    assert set(found["baselines"]) == {"persistence", "neighbours", "gaussian", "ensemble"}
+    for part in (found, found["recalibrated"], *found["baselines"].values()):
+        assert set(part["coverage"]) == {"0.5", "0.8", "0.9", "0.95"}
+        assert all(len(part[key]) == 2 for key in ("ece", "crps", "energy", "spread_skill"))
+    assert "held-out" in found["data"]["judged_on"]
+    assert (folder / "recalibration.json").exists()
+    other = tmp_path / "other.npz"
+    np.savez(other, **linear_log(seed=5, episodes=6))
+    assert main([*words, "--data", str(other), "--method", "conformal", "--json", "--quiet"]) == 0
+    assert "all 6 episodes" in json.loads(capsys.readouterr().out)["data"]["judged_on"]
+    assert main([*words, "--method", "magic"]) == 2
+    assert "isotonic" in capsys.readouterr().err
+    assert main(["report", str(folder)]) == 0
+    assert "Are its futures honest?" in next(folder.glob("report/*.html")).read_text()
+
+
 # -- data -------------------------------------------------------------------------------------------------------------
 
 

