@@ -13,6 +13,7 @@ from dawm.run.config import override, read_config_file
 # flag: the settings that it means
 MEANING = {
     "seed": ("world_model.seed", "generate.seed", "policy.seed"),
+    "world_model": ("world_model.model.kind",),
     "algo": ("policy.algo.kind",),
     "seeds": ("policy.seeds",),
     "ratio": ("policy.ratio",),

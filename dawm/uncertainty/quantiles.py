@@ -36,7 +36,7 @@ def level_of(samples: Samples, value: Float[np.ndarray, "*b"], *, floor: float =
     return np.where(value < x[0], first, np.where(value > x[-1], last, level))
 
 
-def value_at(samples: Samples, level: Float[np.ndarray, "k *b"], *, floor: float = 1e-3) -> Float[np.ndarray, "k *b"]:
+def value_at(samples: Samples, level: Float[np.ndarray, "k *#b"], *, floor: float = 1e-3) -> Float[np.ndarray, "k *b"]:
     """The quantiles at levels in (0, 1), any number of them for each forecast: the inverse of `level_of`."""
     m, x = len(samples), np.sort(samples, 0).astype(np.float64)
     place = np.broadcast_to(level, (len(level), *x.shape[1:])) * (m + 1) - 1  # 0 is the smallest sample

@@ -26,3 +26,15 @@ def fair_crps(samples: Float[Array, "m *b"], observed: Float[Array, "*b"]) -> Fl
 def spread(samples: Float[Array, "m *b"]) -> Float[Array, "*b"]:
     """Standard deviation over the samples (n - 1)."""
     return samples.std(0, ddof=1) if samples.shape[0] > 1 else jnp.zeros_like(samples[0])
+
+
+def split_spread(samples: Float[Array, "members k *b"]) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
+    """(aleatoric, epistemic) standard deviations of k samples of each member.
+
+    By the law of total variance: the mean over members of each one's variance, and the variance over members of their
+    means, less what the finite number of samples puts there. The second is 0 for a single member.
+    """
+    m, k = samples.shape[:2]
+    within = samples.var(1, ddof=1).mean(0) if k > 1 else jnp.zeros(samples.shape[2:])
+    between = samples.mean(1).var(0, ddof=1) - within / k if m > 1 else jnp.zeros(samples.shape[2:])
+    return jnp.sqrt(within), jnp.sqrt(jnp.maximum(between, 0.0))

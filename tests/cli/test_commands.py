@@ -117,7 +117,27 @@ def test_calibrate_judges_held_out_episodes_and_keeps_the_correction(reference, 
     assert main([*words, "--method", "magic"]) == 2
     assert "isotonic" in capsys.readouterr().err
     assert main(["report", str(folder)]) == 0
-    assert "Are its futures honest?" in next(folder.glob("report/*.html")).read_text()
+    assert "Are its futures honest?" in (folder / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_the_latent_model_from_the_log_to_transitions(log, tiny, tmp_path, capsys):
+    small = ["members=2", "context=8", "body.width=16", "body.depth=1", "body.embed=8", "process.steps=2"]
+    words = [w for s in small for w in ("--set", f"model.{s}")]
+    folder = str(tmp_path / "model")
+    assert (
+        main(["train", str(log), "--config", str(tiny), "--model", "latent", *words, "--out", folder, "--quiet"]) == 0
+    )
+    capsys.readouterr()
+    out = str(tmp_path / "synthetic")
+    assert main(["generate", folder, "--out", out, "-n", "300", "--set", "generate.shard=64", "--json", "--quiet"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["transitions"] == made["futures"] >= 300  # one step each
+    fidelity = json.loads((tmp_path / "synthetic/fidelity.json").read_text())
+    assert fidelity["inverse_consistency"] is None or fidelity["inverse_consistency"]
+    assert main(["report", folder, "--quiet"]) == 0
+    assert main(["train", str(log), "--model", "latnet", "--out", str(tmp_path / "never")]) == 2
+    assert "latent" in capsys.readouterr().err
 
 
 # -- data -------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from dawm.uncertainty.scores import fair_crps, spread
+from dawm.uncertainty.scores import fair_crps, split_spread, spread
 
 
 @pytest.mark.parametrize("m", [2, 3, 7])
@@ -43,3 +43,14 @@ def test_crps_is_unbiased_in_the_number_of_samples(m):
 def test_spread_divides_by_one_less_than_the_samples():
     np.testing.assert_allclose(spread(jnp.array([[1.0], [3.0]])), [np.sqrt(2.0)], rtol=1e-6)
     assert spread(jnp.array([[5.0]])) == 0.0
+
+
+def test_spread_within_members_and_between_them(rng):
+    members, k, chance, doubt = 400, 50, 0.7, 0.3
+    x = doubt * rng.normal(size=(members, 1, 3)) + chance * rng.normal(size=(members, k, 3))
+    aleatoric, epistemic = split_spread(jnp.asarray(x))
+    np.testing.assert_allclose(aleatoric, chance, rtol=0.05)
+    np.testing.assert_allclose(epistemic, doubt, rtol=0.15)
+    agreed = split_spread(jnp.asarray(chance * rng.normal(size=(members, k, 3))))[1]
+    assert (agreed < 0.05).all()  # members that agree, whatever their samples
+    assert split_spread(jnp.zeros((1, 4, 2)))[1].tolist() == [0.0, 0.0]

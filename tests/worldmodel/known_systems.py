@@ -99,7 +99,7 @@ def config(**changes) -> WorldModelConfig:
         ensemble=EnsembleConfig(members=3, elites=2, width=32, depth=2),
         batch_size=128,
         optim=OptimConfig(learning_rate=4e-3),
-        loop=LoopConfig(steps=800, chunk=200, monitor_every=800, save_every=800),
+        loop=LoopConfig(steps=600, chunk=200, monitor_every=600, save_every=600),
     )
     model = {
         "members": 2,

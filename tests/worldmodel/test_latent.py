@@ -13,7 +13,7 @@ import pytest
 from dawm.types import Start
 from dawm.uncertainty.calibration import calibration_error, coverage
 from dawm.uncertainty.quantiles import level_of
-from dawm.uncertainty.scores import fair_crps
+from dawm.uncertainty.scores import fair_crps, split_spread
 from dawm.worldmodel.autoencoder import active_dimensions
 from dawm.worldmodel.networks import fold_of
 from dawm.worldmodel.trained import TrainedModel
@@ -22,7 +22,7 @@ from dawm.worldmodel.yardsticks import gaussian_members
 N = 4000
 
 
-@pytest.fixture(scope="module", params=["residual", "autoencoder"])
+@pytest.fixture(scope="module", params=["residual", pytest.param("autoencoder", marks=pytest.mark.slow)])
 def trained(request):
     return world.trained(request.param)
 
@@ -101,15 +101,34 @@ def test_calibrated_where_a_gaussian_ensemble_must_fail(trained):
     assert calibration_error(levels) < 0.025
 
 
-def test_members_share_their_random_numbers_and_differ_in_what_they_learnt(trained):
-    shape = trained.model.count, 50
+def test_spread_splits_into_chance_and_what_the_data_left_undecided(trained):
+    m, k, n = trained.model.count, 200, 30
     rng = np.random.default_rng(0)
-    obs, action = jnp.asarray(rng.uniform(-1, 1, (50, 3))), jnp.asarray(rng.uniform(-1, 1, (50, 1)))
-    many = lambda leaf: jnp.broadcast_to(leaf, (shape[0], *leaf.shape)).astype(jnp.float32)
-    run = eqx.filter_jit(lambda key: trained.model.advance(many(obs), many(action), jnp.zeros(shape, int), key))
-    first, second = run(jr.key(0)).next_obs, run(jr.key(1)).next_obs
-    between, within = jnp.abs(first[0] - first[1])[:, :2].mean(), jnp.abs(first[0] - second[0])[:, :2].mean()
-    assert 1e-4 < between < 0.5 * within
+    inside = rng.uniform(-1, 1, (n, 3)), rng.uniform(-1, 1, (n, 1))
+    outside = inside[0] + 6.0, inside[1]
+    run = eqx.filter_jit(lambda model, *args: model.advance(*args))
+
+    def split(obs, action):
+        many = lambda leaf: jnp.broadcast_to(jnp.asarray(leaf, jnp.float32)[None, None], (m, k, *leaf.shape))
+        flat = lambda leaf: many(leaf).reshape(m, k * n, -1)
+        out = run(trained.model, flat(obs), flat(action), jnp.zeros((m, k * n), int), jr.key(0)).next_obs
+        return split_spread(out.reshape(m, k, n, 3))
+
+    chance, undecided = (np.asarray(part) for part in split(*inside))
+    np.testing.assert_allclose(chance[:, 0].mean(), 0.2, atol=0.05)
+    np.testing.assert_allclose(chance[:, 1], world.scale(inside[0][:, 0]), atol=0.15)
+    assert undecided[:, :2].mean() < 0.5 * chance[:, :2].mean()
+    assert np.asarray(split(*outside)[1]).mean() > 2 * undecided.mean()  # nothing there was ever seen
+
+
+def test_members_share_their_random_numbers():
+    model, n = world.trained("residual").model, 50
+    rng = np.random.default_rng(0)
+    many = lambda leaf: jnp.broadcast_to(jnp.asarray(leaf, jnp.float32), (model.count, *leaf.shape))
+    start = many(rng.uniform(-1, 1, (n, 3))), many(rng.uniform(-1, 1, (n, 1))), jnp.zeros((model.count, n), int)
+    run = eqx.filter_jit(lambda key: model.advance(*start, key).next_obs[:, :, :2])
+    first, second = run(jr.key(0)), run(jr.key(1))
+    assert 1e-4 < jnp.abs(first[0] - first[1]).mean() < 0.5 * jnp.abs(first[0] - second[0]).mean()
 
 
 def test_futures_depend_on_key_and_place_alone(trained):
@@ -122,6 +141,7 @@ def test_futures_depend_on_key_and_place_alone(trained):
     assert not np.array_equal(whole.reward, trained.generate(starts, jr.key(4)).reward)
 
 
+@pytest.mark.slow
 def test_latent_does_not_collapse():
     model, data = world.trained("autoencoder").model, world.data()
     rows = np.arange(0, len(data), 7)
