@@ -262,8 +262,12 @@ def make_latent(config: LatentConfig, parts: Parts, *, key: PRNGKeyArray) -> Lat
 
 
 @eqx.filter_jit
-def residuals(anchors: StepNetwork, scales: Scales, windows: Windows, fold: Int[Array, " n"]) -> Float[Array, "n out"]:
-    """Standardised outcome minus the prediction of the anchor whose fold the row is in; 0 where it is unknown."""
+def residuals(
+    anchors: StepNetwork, scales: Scales, windows: Windows, fold: Int[Array, " n"]
+) -> tuple[Float[Array, "n out"], Float[Array, "n out"]]:
+    """What the anchor whose fold a row is in predicts, and how far the standardised outcome is off; 0 where that is
+    unknown.
+    """
 
     def block(columns):
         obs, action, reward, next_obs, fold = columns
