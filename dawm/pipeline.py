@@ -33,6 +33,7 @@ from dawm.run.config import from_dict, to_dict
 from dawm.run.folder import RunFolder
 from dawm.run.progress import say
 from dawm.synth.generator import GenerateConfig, generate, load_synthetic
+from dawm.synth.library import FuturesConfig, FuturesLibrary, build_library, open_library
 from dawm.worldmodel.fit import WorldModelConfig, train_world_model
 from dawm.worldmodel.trained import TrainedModel
 
@@ -143,13 +144,18 @@ def score_line(name: str, scores: Mapping[str, Any]) -> str:
 
 def stored_model(folder: str | Path, *, used_in: str | Path) -> TrainedModel:
     """The finished world model in `folder`, known to a run in the folder `used_in` by its relative path."""
-    return replace(TrainedModel.load(folder), folder=Path(os.path.relpath(folder, used_in)))
+    return replace(TrainedModel.load(folder), known_as=os.path.relpath(folder, used_in))
 
 
 def stored_synthetic(folder: str | Path, *, used_in: str | Path) -> Dataset:
     """The finished synthetic data in `folder`, known to a run in the folder `used_in` by their relative path."""
     data = load_synthetic(folder)
     return replace(data, info=replace(data.info, origin=f"synthetic:{os.path.relpath(folder, used_in)}"))
+
+
+def stored_futures(folder: str | Path, *, used_in: str | Path) -> FuturesLibrary:
+    """The finished library in `folder`, known to a run in the folder `used_in` by their relative path."""
+    return replace(open_library(folder), origin=f"futures:{os.path.relpath(folder, used_in)}")
 
 
 # -- going on ---------------------------------------------------------------------------------------------------------
@@ -161,7 +167,7 @@ def resume(folder: str | Path, data: Any = None) -> Path:
     `data` replaces the recorded place of the dataset where it has moved; it must hold the same values.
     """
     folder = Path(folder)
-    run = RunFolder.open(folder, ("run", "world_model", "networks", "synthetic", "policy"))
+    run = RunFolder.open(folder, ("run", "world_model", "networks", "synthetic", "futures", "policy"))
     stored = run.read_config()["config"]
     if run.kind == "networks":
         return resume(folder.parent, data)
@@ -173,10 +179,16 @@ def resume(folder: str | Path, data: Any = None) -> Path:
     elif run.kind == "synthetic":
         model = stored_model(folder / stored["model"]["path"], used_in=folder)
         generate(model, dataset, from_dict(GenerateConfig, stored["generate"], "generate."), folder=folder)
+    elif run.kind == "futures":
+        model = stored_model(folder / stored["model"]["path"], used_in=folder)
+        build_library(model, dataset, from_dict(FuturesConfig, stored["futures"], "futures."), folder=folder)
     else:
         place = stored.get("synthetic", {}).get("path")
         mixed = stored_synthetic(folder / place.partition(":")[2], used_in=folder) if place else None
-        train_policy(dataset, from_dict(PolicyConfig, stored["policy"], "policy."), synthetic=mixed, folder=folder)
+        place = stored.get("futures", {}).get("path")
+        futures = stored_futures(folder / place.partition(":")[2], used_in=folder) if place else None
+        settings = from_dict(PolicyConfig, stored["policy"], "policy.")
+        train_policy(dataset, settings, synthetic=mixed, futures=futures, folder=folder)
     return folder
 
 

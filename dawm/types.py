@@ -38,6 +38,14 @@ class Spec(NamedTuple):
         return ((np.asarray(self.act_high) - np.asarray(self.act_low)) / 2).astype(np.float32)
 
 
+class Prediction(NamedTuple):
+    """One step of a model; an ensemble adds a leading member axis."""
+
+    next_obs: Float[Array, "*b obs"]
+    reward: Float[Array, "*b"]
+    terminal_prob: Float[Array, "*b"]
+
+
 class Transition(NamedTuple):
     """Steps of experience."""
 
@@ -48,6 +56,7 @@ class Transition(NamedTuple):
     next_action: Float[Array, "*b act"]  # recorded at next_obs; zeros where the episode ends or was cut
     terminal: Bool[Array, "*b"]  # the MDP ended: never bootstrap through it; a cut recording is not terminal
     source: Int[Array, "*b"]  # provenance: which log, site or behaviour policy; -1 where unknown
+    futures: Prediction | None = None  # m plausible outcomes of (obs, action), leaves (*b, m, ...)
 
 
 class Segment(NamedTuple):
@@ -74,18 +83,26 @@ class Start(NamedTuple):
     source: Int[Array, "*b"]
 
 
-class Prediction(NamedTuple):
-    """One step of a model; an ensemble adds a leading member axis."""
-
-    next_obs: Float[Array, "*b obs"]
-    reward: Float[Array, "*b"]
-    terminal_prob: Float[Array, "*b"]
-
-
 class Dynamics(Protocol):
     """One step of a model, for one (s, a): used by planning, value expansion, rollouts and model-based evaluation."""
 
     def predict(self, obs: Float[Array, " obs"], action: Float[Array, " act"], *, key: PRNGKeyArray) -> Prediction: ...
+
+
+class Futures(Protocol):
+    """Plausible outcomes of the rows of a dataset, made once (`dawm.synth.library`)."""
+
+    @property
+    def origin(self) -> str:
+        """Where they are stored."""
+        ...
+
+    @property
+    def data(self) -> str:
+        """Fingerprint of the dataset."""
+        ...
+
+    def rows(self, index: np.ndarray) -> Prediction: ...
 
 
 class Policy(Protocol):

@@ -39,11 +39,11 @@ def tiny(config: dawm.RunConfig) -> dawm.RunConfig:
     """The same run with hardly any training."""
     loop = dawm.LoopConfig(steps=40, chunk=20, monitor_every=40, save_every=20)
     model = replace(config.world_model, loop=loop, measure_windows=16, measure_samples=2)
-    model = replace(model, networks=replace(model.networks, loop=loop))
+    small = replace(model.networks.ensemble, members=2, width=16)
+    model = replace(model, networks=replace(model.networks, loop=loop, batch_size=32, ensemble=small))
     policy = replace(config.policy, loop=loop)
-    return replace(
-        config, world_model=model, policy=policy, generate=replace(config.generate, transitions=500, shard=64)
-    )
+    generate = replace(config.generate, transitions=500, shard=64)
+    return replace(config, world_model=model, policy=policy, generate=generate, bc=False, real_only=False)
 
 
 def main(out: str = "runs/own-arrays", quick: bool = False) -> None:

@@ -29,7 +29,8 @@ def main(out: str = "runs/stages", quick: bool = False) -> None:
     count = 100_000
     if quick:
         loop, count = dawm.LoopConfig(steps=20, chunk=20, monitor_every=20, save_every=20), 200
-        networks = replace(model_config.networks, loop=loop)
+        small = replace(model_config.networks.ensemble, members=2, width=16)
+        networks = replace(model_config.networks, loop=loop, batch_size=32, ensemble=small)
         model_config = replace(model_config, loop=loop, networks=networks, measure_windows=16, measure_samples=2)
         policy_config = replace(policy_config, loop=loop)
 

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-from jaxtyping import install_import_hook
+# The tests spend most of their time compiling: programs that one of them compiled are read back by the others, in every
+# process of this run. Nothing is kept from one run to the next.
+COMPILED = Path(tempfile.gettempdir()) / f"dawm-tests-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2**32))  # a limit makes JAX lock the files that it writes
+
+from jaxtyping import install_import_hook  # noqa: E402
 
 hook = install_import_hook(
     ["dawm.diffusion", "dawm.nets", "dawm.uncertainty", "dawm.data.sampling"], "beartype.beartype"
@@ -15,6 +25,11 @@ hook = install_import_hook(
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+
+
+def pytest_sessionfinish(session):
+    if not hasattr(session.config, "workerinput"):  # the process that started the others
+        shutil.rmtree(COMPILED, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

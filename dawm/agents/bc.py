@@ -13,6 +13,7 @@ from jaxtyping import Array, Int
 
 from dawm.agents.actors import DeterministicActor
 from dawm.agents.base import Learner
+from dawm.agents.targets import Target, one_step
 from dawm.types import Spec
 
 
@@ -38,9 +39,9 @@ class BCState(eqx.Module):
     opt: optax.OptState
 
 
-def make_bc(config: BCConfig, spec: Spec, steps: int) -> Learner:
+def make_bc(config: BCConfig, spec: Spec, steps: int, target: Target = one_step) -> Learner:
     """Behaviour cloning with a deterministic policy and a squared error, the mean over rows and action dimensions."""
-    del steps  # no schedule depends on the length of the run
+    del steps, target  # no schedule, and no values
     optim = optax.adam(config.learning_rate)
 
     def init(key):

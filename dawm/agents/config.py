@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dawm.agents.registry import AgentConfig
+from dawm.agents.targets import RiskConfig
 from dawm.agents.td3bc import TD3BCConfig
 from dawm.run.loop import LoopConfig
 
@@ -20,6 +21,7 @@ class PolicyConfig:
     algo: AgentConfig = field(default_factory=TD3BCConfig)
     batch_size: int = 256
     ratio: float = 0.0  # synthetic share of each batch, exact; above 0 exactly if synthetic data are given
+    risk: RiskConfig = field(default_factory=RiskConfig)  # measure over plausible futures, where these are given
     seeds: int = 1  # policies trained at once; they use the seeds `seed`, `seed + 1`, ...
     seed: int = 0
     normalise_obs: bool = True  # standardise observations with the statistics of the real log

@@ -22,13 +22,14 @@ from dawm.agents.base import over_seeds
 from dawm.agents.config import PolicyConfig
 from dawm.agents.policy import TrainedPolicy, TrainedState, initial_state, member_keys, policy_of
 from dawm.agents.registry import make_agent
+from dawm.agents.targets import Target, one_step, over_futures
 from dawm.data.dataset import Dataset
 from dawm.data.sampling import draw, make_pool
-from dawm.errors import DatasetError
+from dawm.errors import ConfigError, DatasetError
 from dawm.run.config import to_dict
 from dawm.run.folder import RunFolder
 from dawm.run.loop import Update, fit
-from dawm.types import Spec, Transition
+from dawm.types import Futures, Prediction, Spec, Transition
 
 STD_FLOOR = 1e-3  # added to each standard deviation, as in CORL
 RETURN_RANGE = 1000.0  # what `normalise_reward` makes of the distance from the worst return to the best
@@ -39,10 +40,14 @@ def train_policy(
     config: PolicyConfig | None = None,
     *,
     synthetic: Dataset | None = None,
+    futures: Futures | None = None,
     folder: str | Path | None = None,
     monitor: Callable[[int, TrainedPolicy], dict[str, Any]] | None = None,
 ) -> TrainedPolicy:
     """Train `config.seeds` policies on `data`, with a share `config.ratio` of `synthetic` in every batch.
+
+    With `futures`, plausible outcomes of the rows of `data`, TD targets are the measure `config.risk` over them; a
+    synthetic row has only its own outcome.
 
     With a folder, the run is recorded there, and taken up again where the folder holds the same run. `monitor(step,
     policy)` returns further numbers for the record every `config.loop.monitor_every` updates; it must not keep
@@ -55,15 +60,20 @@ def train_policy(
     spec = data.spec
     _check_bounds(spec)
     mean, scale = _statistics(data, config)
+    real, made = data.transitions(), None if synthetic is None else synthetic.transitions()
+    if futures is not None:
+        outcomes = _futures(futures, data)
+        real = real._replace(futures=outcomes)
+        made = made and _alone(made, outcomes.reward.shape[1])
     pool = make_pool(
-        data.transitions(),
-        None if synthetic is None else synthetic.transitions(),
+        real,
+        made,
         config.ratio,
         prepare=functools.partial(_prepare, spec=spec, mean=mean, scale=scale, gain=_reward_gain(data, config)),
     )
-    run = None if folder is None else _start(folder, data, synthetic, config)
+    run = None if folder is None else _start(folder, data, synthetic, futures, config)
     state = fit(
-        _make_update(config, spec),
+        _make_update(config, spec, one_step if futures is None else over_futures(config.risk)),
         initial_state(config, spec, mean, scale),
         pool,
         config.loop,
@@ -77,9 +87,9 @@ def train_policy(
     return policy_of(state, spec, config, config.loop.steps, data.info.name)
 
 
-def _make_update(config: PolicyConfig, spec: Spec) -> Update:
+def _make_update(config: PolicyConfig, spec: Spec, target: Target) -> Update:
     """One update of all seeds, each on a batch of its own."""
-    learner = over_seeds(make_agent(config.algo, spec, config.loop.steps))
+    learner = over_seeds(make_agent(config.algo, spec, config.loop.steps, target))
 
     def update(state, pool, key):
         del key  # keys come from the seed of each member and the count of updates, see above
@@ -94,12 +104,36 @@ def _make_update(config: PolicyConfig, spec: Spec) -> Update:
 
 def _prepare(rows: Transition, *, spec: Spec, mean: np.ndarray, scale: np.ndarray, gain: float) -> Transition:
     """Raw rows in the units of a learner."""
+    futures = rows.futures
+    if futures is not None:
+        futures = futures._replace(
+            next_obs=((futures.next_obs - mean) / scale).astype(np.float32),
+            reward=(futures.reward * np.float32(gain)).astype(np.float32),
+        )
     return rows._replace(
+        futures=futures,
         obs=((rows.obs - mean) / scale).astype(np.float32),
         next_obs=((rows.next_obs - mean) / scale).astype(np.float32),
         action=((rows.action - spec.act_centre) / spec.act_scale).astype(np.float32),
         next_action=((rows.next_action - spec.act_centre) / spec.act_scale).astype(np.float32),
         reward=(rows.reward * np.float32(gain)).astype(np.float32),
+    )
+
+
+def _futures(futures: Futures, data: Dataset) -> Prediction:
+    if futures.data != data.fingerprint:
+        raise ConfigError(
+            f"`{futures.origin}` holds the futures of other data than `{data.info.name}`: make them for it with"
+            " dawm futures."
+        )
+    return futures.rows(np.arange(len(data)))
+
+
+def _alone(rows: Transition, count: int) -> Transition:
+    """Synthetic rows, whose only future is their own outcome."""
+    many = lambda leaf: np.repeat(np.asarray(leaf)[:, None], count, 1)
+    return rows._replace(
+        futures=Prediction(many(rows.next_obs), many(rows.reward), many(rows.terminal.astype(np.float32)))
     )
 
 
@@ -130,7 +164,9 @@ def _check_bounds(spec: Spec) -> None:
             )
 
 
-def _start(folder: str | Path, data: Dataset, synthetic: Dataset | None, config: PolicyConfig) -> RunFolder:
+def _start(
+    folder: str | Path, data: Dataset, synthetic: Dataset | None, futures: Futures | None, config: PolicyConfig
+) -> RunFolder:
     described = {
         "policy": to_dict(config),
         "data": {"origin": data.info.origin, "name": data.info.name, "fingerprint": data.fingerprint},
@@ -138,5 +174,7 @@ def _start(folder: str | Path, data: Dataset, synthetic: Dataset | None, config:
     }
     if synthetic is not None:
         described["synthetic"] = {"path": synthetic.info.origin, "fingerprint": synthetic.fingerprint}
+    if futures is not None:
+        described["futures"] = {"path": futures.origin, "data": futures.data}
     provenance = {"seed": config.seed, "seeds": config.seeds, "fingerprint": data.fingerprint}
     return RunFolder.start(folder, "policy", described, provenance)

@@ -27,7 +27,8 @@ from jaxtyping import Array, Int
 
 from dawm.agents.actors import DeterministicActor, GaussianActor
 from dawm.agents.base import Learner, check_updates
-from dawm.agents.critics import TwinCritic, ValueNet, bellman_target, expectile_loss, moved
+from dawm.agents.critics import TwinCritic, ValueNet, expectile_loss, moved
+from dawm.agents.targets import Target, one_step
 from dawm.types import Spec
 
 
@@ -65,9 +66,11 @@ class IQLState(eqx.Module):
     value_opt: optax.OptState
 
 
-def make_iql(config: IQLConfig, spec: Spec, steps: int) -> Learner:
-    """IQL for a run of `steps` updates. Metrics: `value/loss`, `value/mean`, `critic/loss`, `critic/q_mean`,
-    `actor/loss`, `actor/weight_mean`."""
+def make_iql(config: IQLConfig, spec: Spec, steps: int, target: Target = one_step) -> Learner:
+    """IQL for a run of `steps` updates with the given TD target.
+
+    Metrics: `value/loss`, `value/mean`, `critic/loss`, `critic/q_mean`, `actor/loss`, `actor/weight_mean`.
+    """
     optim = optax.adam(config.learning_rate)
     actor_optim = optax.adam(optax.cosine_decay_schedule(config.learning_rate, steps))
     size: dict[str, Any] = {"width": config.width, "depth": config.depth}
@@ -101,21 +104,21 @@ def make_iql(config: IQLConfig, spec: Spec, steps: int) -> Learner:
 
     def update(state, batch, key):
         del key
-        next_v = jax.vmap(state.value)(batch.next_obs)  # before V moves
+        y = target(jax.vmap(state.value), batch, config.discount)  # before V moves
         q = jax.vmap(state.target_critic)(batch.obs, batch.action).min(-1)
         value, value_opt, loss_v, (advantage, v_mean) = _step(
             optim, value_loss, state.value, state.value_opt, batch.obs, q
         )
-        y = bellman_target(batch.reward, batch.terminal, next_v, config.discount)
         critic, critic_opt, loss_q, q_mean = _step(optim, critic_loss, state.critic, state.critic_opt, batch, y)
         weight = jnp.minimum(jnp.exp(config.temperature * advantage), config.exp_adv_max)
         loss_pi, grad = eqx.filter_value_and_grad(actor_loss)(state.actor, batch, weight)
         change, actor_opt = actor_optim.update(grad, state.actor_opt)
         actor = eqx.apply_updates(state.actor, change)
-        target = moved(state.target_critic, critic, config.target_update_rate)
+        target_critic = moved(state.target_critic, critic, config.target_update_rate)
         metrics = {"value/loss": loss_v, "value/mean": v_mean, "critic/loss": loss_q, "critic/q_mean": q_mean}
         metrics |= {"actor/loss": loss_pi, "actor/weight_mean": weight.mean()}
-        return IQLState(state.step + 1, actor, critic, target, value, actor_opt, critic_opt, value_opt), metrics
+        nets, opts = (actor, critic, target_critic, value), (actor_opt, critic_opt, value_opt)
+        return IQLState(state.step + 1, *nets, *opts), metrics
 
     return Learner(init, update, policy=lambda state: state.actor)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dawm.agents.base import Learner
 from dawm.agents.bc import BCConfig, make_bc
 from dawm.agents.iql import IQLConfig, make_iql
+from dawm.agents.targets import Target, one_step
 from dawm.agents.td3bc import TD3BCConfig, make_td3bc
 from dawm.types import Spec
 
@@ -17,6 +18,6 @@ AGENTS = {
 }
 
 
-def make_agent(config: AgentConfig, spec: Spec, steps: int) -> Learner:
+def make_agent(config: AgentConfig, spec: Spec, steps: int, target: Target = one_step) -> Learner:
     """The learner of one seed for a run of `steps` updates (schedules need the length)."""
-    return AGENTS[config.kind][1](config, spec, steps)
+    return AGENTS[config.kind][1](config, spec, steps, target)

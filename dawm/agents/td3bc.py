@@ -25,7 +25,8 @@ from jaxtyping import Array, Float, Int
 
 from dawm.agents.actors import DeterministicActor
 from dawm.agents.base import Learner, check_updates
-from dawm.agents.critics import TwinCritic, bellman_target, moved
+from dawm.agents.critics import TwinCritic, moved
+from dawm.agents.targets import Target, one_step
 from dawm.types import Spec
 
 
@@ -69,8 +70,11 @@ class TD3BCState(eqx.Module):
     slow: Slow
 
 
-def make_td3bc(config: TD3BCConfig, spec: Spec, steps: int) -> Learner:
-    """TD3+BC. Metrics: `critic/loss`, `critic/q_mean` (of the recorded actions), `actor/loss` (of its last update)."""
+def make_td3bc(config: TD3BCConfig, spec: Spec, steps: int, target: Target = one_step) -> Learner:
+    """TD3+BC with the given TD target.
+
+    Metrics: `critic/loss`, `critic/q_mean` (of the recorded actions), `actor/loss` (of its last update).
+    """
     del steps  # no schedule depends on the length of the run
     optim = optax.adam(config.learning_rate)
     size: dict[str, Any] = {"width": config.width, "depth": config.depth}
@@ -82,12 +86,11 @@ def make_td3bc(config: TD3BCConfig, spec: Spec, steps: int) -> Learner:
         slow = Slow(actor, optim.init(eqx.filter(actor, eqx.is_inexact_array)), actor, critic, jnp.zeros(()))
         return TD3BCState(jnp.zeros((), jnp.int32), critic, optim.init(eqx.filter(critic, eqx.is_inexact_array)), slow)
 
-    def target(slow, batch, key):
-        noise = config.policy_noise * jr.normal(key, batch.action.shape)
+    def next_value(slow, next_obs, key):
+        noise = config.policy_noise * jr.normal(key, (len(next_obs), spec.act_dim))
         noise = jnp.clip(noise, -config.noise_clip, config.noise_clip)
-        next_action = jnp.clip(jax.vmap(slow.target_actor)(batch.next_obs) + noise, -1.0, 1.0)
-        next_value = jax.vmap(slow.target_critic)(batch.next_obs, next_action).min(-1)
-        return bellman_target(batch.reward, batch.terminal, next_value, config.discount)
+        next_action = jnp.clip(jax.vmap(slow.target_actor)(next_obs) + noise, -1.0, 1.0)
+        return jax.vmap(slow.target_critic)(next_obs, next_action).min(-1)
 
     def critic_loss(critic, batch, y):
         q = jax.vmap(critic)(batch.obs, batch.action)
@@ -107,7 +110,7 @@ def make_td3bc(config: TD3BCConfig, spec: Spec, steps: int) -> Learner:
         return Slow(actor, opt, moved(slow.target_actor, actor, rate), moved(slow.target_critic, critic, rate), loss)
 
     def update(state, batch, key):
-        y = target(state.slow, batch, key)
+        y = target(lambda next_obs: next_value(state.slow, next_obs, key), batch, config.discount)
         (loss, q_mean), grad = eqx.filter_value_and_grad(critic_loss, has_aux=True)(state.critic, batch, y)
         change, critic_opt = optim.update(grad, state.critic_opt)
         critic = eqx.apply_updates(state.critic, change)

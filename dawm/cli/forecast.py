@@ -71,7 +71,7 @@ def forecast_stages(source: str, config: RunConfig, stages: tuple[str, ...]) -> 
             seconds["diffusion world model"] = per_update * settings.loop.steps
             looks = settings.loop.steps // settings.loop.monitor_every + 1
             seconds["held-out measurements"] = per_future * (
-                settings.measure_windows * settings.measure_samples + looks * 256 * 8
+                settings.measure_windows * settings.measure_samples * (1 + looks)
             )
         if "generate" in stages:
             futures = config.generate.transitions / model.steps

@@ -65,9 +65,15 @@ VERBS = {
     ),
     "calibrate": Verb(
         "dawm.cli.calibrate",
-        "MODEL_DIR [--data DATASET]",
+        "MODEL_DIR",
         "whether a model's spread is honest, and its correction",
         ("dawm calibrate runs/model", "dawm calibrate runs/model --data other-log.h5 --json"),
+    ),
+    "futures": Verb(
+        "dawm.cli.futures",
+        "MODEL_DIR --out DIR",
+        "a library of plausible futures for every recorded (s, a)",
+        ("dawm futures runs/model --out runs/futures --count 16",),
     ),
     "generate": Verb(
         "dawm.cli.generate",

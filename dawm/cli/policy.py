@@ -12,6 +12,7 @@ def flags(parser: Parser) -> None:
     parser.flag("--out", metavar="DIR", required=True, help="run folder; an unfinished one is taken up again")
     parser.flag("--synthetic", metavar="DIR", help="synthetic transitions to mix in: the folder of `dawm generate`")
     parser.flag("--ratio", metavar="R", type=float, help="their share of each batch (0.5); needs --synthetic")
+    parser.flag("--futures", metavar="DIR", help="TD targets over plausible futures (policy.risk): of `dawm futures`")
     parser.flag("--algo", metavar="NAME", help="learner: td3bc, iql or bc (td3bc)")
     parser.flag("--seeds", metavar="N", type=whole, help="policies trained at once, with seeds 0, 1, ...")
     parser.common(settings=True, dry_run=True)
@@ -24,7 +25,7 @@ def execute(flags: argparse.Namespace) -> Outcome:
     from dawm.cli.settings import configuration
     from dawm.cli.sources import read
     from dawm.errors import ConfigError
-    from dawm.pipeline import stored_synthetic
+    from dawm.pipeline import stored_futures, stored_synthetic
 
     if flags.ratio and not flags.synthetic:
         raise ConfigError("`--ratio` is the share of synthetic data in each batch: name them with --synthetic DIR")
@@ -36,6 +37,7 @@ def execute(flags: argparse.Namespace) -> Outcome:
     data = read(flags.dataset)
     synthetic = stored_synthetic(flags.synthetic, used_in=flags.out) if flags.synthetic else None
     settings = config.policy if synthetic is not None else replace(config.policy, ratio=0.0)
-    policy = train_policy(data, settings, synthetic=synthetic, folder=flags.out)
+    futures = stored_futures(flags.futures, used_in=flags.out) if flags.futures else None
+    policy = train_policy(data, settings, synthetic=synthetic, futures=futures, folder=flags.out)
     result = {"folder": flags.out, "algo": settings.algo.kind, "seeds": policy.members, "updates": policy.step}
     return Outcome(result | {"ratio": settings.ratio}, flags.out)

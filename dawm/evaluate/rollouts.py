@@ -43,6 +43,7 @@ def rollout(
     """Play `episodes` whole episodes with each of `members` policies.
 
     `act` maps observations (m, n, obs) float32 to actions (m, n, act), both in raw units; n is the same in all calls.
+    One with a memory has a `begin()`, which is called before the first step of episodes.
     `env_id` is a Gymnasium id, or "module:Id" for one that a module registers. With `spec`, its sizes are compared with
     the environment's. `horizon` cuts episodes earlier than the environment does.
 
@@ -73,6 +74,8 @@ def _play(act: Callable, envs: list[list[Any]], numbers: range, seed: int, horiz
     limit = horizon or (first.spec.max_episode_steps if first.spec else None) or DEFAULT_LIMIT
     obs = np.zeros((*shape, *first.observation_space.shape), np.float32)
     returns, lengths, terminated = np.zeros(shape), np.zeros(shape, np.int64), np.zeros(shape, bool)
+    if (begin := getattr(act, "begin", None)) is not None:
+        begin()
     alive = [(m, e) for m in range(shape[0]) for e in range(len(numbers))]
     for m, e in alive:
         obs[m, e] = envs[m][e].reset(seed=seed + numbers[e])[0]

@@ -17,7 +17,7 @@ from dawm.report.verdicts import Verdict
 NAMES = {  # key in the file -> (name on the page, class of its colour)
     "model": ("as trained", "c-other"),
     "recalibrated": ("recalibrated", "c-dawm"),
-    "ensemble": ("Gaussian ensemble", "c-ensemble"),
+    "ensemble": ("ensemble", "c-ensemble"),
     "gaussian": ("one Gaussian network", "c-plain"),
     "neighbours": ("nearest neighbours", "c-ground"),
     "persistence": ("persistence", "c-ground"),

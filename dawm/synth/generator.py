@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,10 +27,12 @@ from dawm.run.config import to_dict
 from dawm.run.folder import RunFolder
 from dawm.run.progress import progress_bar
 from dawm.synth.fidelity import measure_fidelity
+from dawm.synth.safeguards import SafeguardConfig, Safeguards, make_safeguards, summary
 from dawm.synth.starts import draw_starts
 from dawm.types import Segment
 from dawm.worldmodel.trained import TrainedModel
 
+HOPELESS = 20  # shards after which a generation that keeps next to nothing gives up
 COLUMNS = ("obs", "action", "reward", "next_obs", "terminal", "source")
 
 
@@ -44,13 +46,17 @@ class GenerateConfig:
     return_quantile: float | None = (
         None  # ask for this quantile of the data's return-to-go; None asks for the recorded one
     )
+    action_noise: float = 0.0  # added to the first action, standard deviation in units of half the action range
     return_factor: float = 1.0  # times the return that is asked for
     shard: int = 2_048  # futures per shard
+    safeguards: SafeguardConfig = field(default_factory=SafeguardConfig)
     seed: int = 0
 
     def __post_init__(self):
         if self.transitions < 1 or self.shard < 1:
             raise ValueError(f"transitions and shard must be at least 1, got {self.transitions} and {self.shard}")
+        if self.action_noise < 0:
+            raise ValueError(f"action_noise must be at least 0, got {self.action_noise}")
         if not 0 < self.high_return <= 1:
             raise ValueError(f"high_return must be in (0, 1], got {self.high_return}")
         if self.return_quantile is not None and not 0 <= self.return_quantile <= 1:
@@ -69,21 +75,35 @@ def generate(
     train, held = data.split(model.config.holdout, model.config.seed)
     run = None
     if folder is not None:
-        settings = {"generate": to_dict(config), "model": {"path": str(model.folder), "fingerprint": model.fingerprint}}
+        settings = {
+            "generate": to_dict(config),
+            "model": {"path": model.known_as or str(model.folder), "fingerprint": model.fingerprint},
+        }
         origin = {"name": data.info.name, "origin": data.info.origin, "fingerprint": data.fingerprint}
         run = RunFolder.start(folder, "synthetic", settings | {"data": origin}, {"seed": config.seed})
         if run.finished:
             return load_synthetic(run.path)
+    guards = None
+    if config.safeguards.active:
+        guards = make_safeguards(model.model, train, held, config.safeguards, config.seed)
     begun, rows, shards = time.monotonic(), 0, []
     with progress_bar("generating", config.transitions, "transitions") as advance:
         while rows < config.transitions:
-            shards.append(_shard(model, train, config, len(shards), run))
+            shards.append(_shard(model, train, config, len(shards), run, guards))
             rows += len(shards[-1]["reward"])
+            if len(shards) > HOPELESS and rows < len(shards):
+                raise ConfigError(
+                    f"the safeguards dropped nearly all of {len(shards) * config.shard:,} futures. Lower"
+                    " generate.safeguards.support."
+                )
             advance(min(rows, config.transitions), "")
     seconds = time.monotonic() - begun
     synthetic = _assemble(shards, model, data, config)
     if run is not None:
-        run.write_json("generation.json", _account(synthetic, model, config, seconds))
+        facts = _account(synthetic, model, config, seconds)
+        if guards is not None:
+            facts["safeguards"] = summary(np.stack([s["account"] for s in shards]), guards)
+        run.write_json("generation.json", facts)
         run.write_json("fidelity.json", measure_fidelity(synthetic, train, held, model))
         run.finish()
     return synthetic
@@ -107,7 +127,12 @@ def load_synthetic(folder: str | Path) -> Dataset:
 
 
 def _shard(
-    model: TrainedModel, train: Dataset, config: GenerateConfig, index: int, run: RunFolder | None
+    model: TrainedModel,
+    train: Dataset,
+    config: GenerateConfig,
+    index: int,
+    run: RunFolder | None,
+    guards: Safeguards | None = None,
 ) -> dict[str, Any]:
     """The columns of one shard: read if it was written before, else generated and written."""
     path = None if run is None else run.path / "shards" / f"{index:05d}.npz"
@@ -117,6 +142,8 @@ def _shard(
     rng = np.random.default_rng([config.seed, index])
     starts = draw_starts(train, config.shard, rng, model, config)
     columns = flatten(model.generate(starts, key))
+    if guards is not None:
+        columns = guards.apply(columns, jr.fold_in(key, 1))
     if path is not None:
         write_whole(path, lambda file: np.savez(file, **columns))  # type: ignore[arg-type]
     return columns
@@ -140,7 +167,8 @@ def flatten(futures: Segment) -> dict[str, np.ndarray]:
 def _read_shard(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in (*COLUMNS, "lengths")}
+            kept = [name for name in (*COLUMNS, "lengths", "account") if name != "account" or name in file]
+            return {name: file[name] for name in kept}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise FileError(
             f"the shard `{path}` is damaged ({error}). Delete it (and `finished` beside its folder, if it is there) and"

@@ -1,8 +1,9 @@
 """Where generation starts, and which return it asks for.
 
-Starts are recorded (s_t, a_t). The return that is asked for is the recorded return-to-go of the start, or a quantile
-of the data's, times a factor: never a constant chosen by hand for a task. Asking for more than the data hold is
-possible and has hurt in our measurements.
+Starts are recorded (s_t, a_t), or with `action_noise` recorded states and actions beside the recorded ones, of which
+only the model knows what they lead to. The return that is asked for is the recorded return-to-go of the start, or a
+quantile of the data's, times a factor: never a constant chosen by hand for a task. Asking for more than the data hold
+is possible and has hurt in our measurements.
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ def draw_starts(
     asked = (
         to_go[rows] if config.return_quantile is None else np.full(count, np.quantile(to_go, config.return_quantile))
     )
-    return Start(
-        data.obs[rows], data.action[rows], (asked * config.return_factor).astype(np.float32), data.source[rows]
-    )
+    action = data.action[rows]
+    if config.action_noise > 0:
+        noise = config.action_noise * data.spec.act_scale * rng.normal(size=action.shape)
+        action = np.clip(action + noise, data.act_low, data.act_high).astype(np.float32)
+    return Start(data.obs[rows], action, (asked * config.return_factor).astype(np.float32), data.source[rows])
 
 
 def start_rows(data: Dataset, config: GenerateConfig) -> np.ndarray:

@@ -80,9 +80,10 @@ def train_world_model(
     networks = train_networks(train, scales, config.networks, members=members, seed=config.seed, folder=parts)
     model = assemble(config, data.spec, scales, networks, train, key=jr.fold_in(jr.key(config.seed), 2))
     windows = windows_of(test, config, config.model.horizon)
-    model = _train_diffusion(model, networks, train, windows, config, run)
     rows = holdout.choose_rows(windows, config.measure_windows, config.seed)
-    measured = holdout.measure(model, networks, windows, rows, config.measure_samples, config.seed)
+    look = lambda model: holdout.measure(model, networks, windows, rows, config.measure_samples, config.seed)
+    model = _train_diffusion(model, train, look, config, run)
+    measured = look(model)
     measured["parameters"] = parameter_counts(model, networks)
     facts = origin | {"training_rows": len(train)}
     trained = TrainedModel(model, config, data.spec, facts, measured, run and run.path, fresh=networks)
@@ -114,9 +115,8 @@ def assemble(
 
 def _train_diffusion(
     model: AbstractWorldModel,
-    networks: Networks,
     train: Dataset,
-    held: Windows,
+    look: Callable[[AbstractWorldModel], dict[str, Any]],
     config: WorldModelConfig,
     run: RunFolder | None,
 ) -> AbstractWorldModel:
@@ -127,11 +127,9 @@ def _train_diffusion(
     optimiser = make_optimiser(config.optim, config.loop.steps)
     update = diffusion_update(config, optimiser)
     state = initial_state(model, optimiser)
-    rows = holdout.choose_rows(held, 256, config.seed + 1)
 
     def monitor(step, state):
-        averaged = model.with_trained(state[1])
-        measured = holdout.measure(averaged, networks, held, rows, 8, config.seed + step)
+        measured = look(model.with_trained(state[1]))
         say(f"  update {step:,}: {verdict(measured)}")
         return _monitored(measured)
 

@@ -40,6 +40,7 @@ class TrainedModel:
     data: dict[str, Any]  # name, origin and fingerprint of the dataset
     measured: dict[str, Any]  # content of holdout.json
     folder: Path | None = None
+    known_as: str | None = None  # its path in the records of other run folders, where that is not `folder`
     fresh: Networks | None = None  # the one-step networks, where they are not in a folder
 
     def generate(self, starts: Start, key: jax.Array) -> Segment:

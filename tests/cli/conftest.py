@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+COMPILED = os.environ["JAX_COMPILATION_CACHE_DIR"]  # of this run of the tests (tests/conftest.py)
 QUICK_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 TINY = """
@@ -67,8 +68,9 @@ def _own_cache(monkeypatch, cache):
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def cache() -> Path:
+    """One for all processes of the test run."""
+    return Path(COMPILED) / "cli"
 
 
 @pytest.fixture(scope="session")

@@ -99,11 +99,12 @@ def test_dry_run_measures_and_writes_nothing(dawm, log, tiny, tmp_path):
     assert not out.exists()
 
 
-def test_calibrate_judges_held_out_episodes_and_keeps_the_correction(reference, dawm, tmp_path, capsys):
+def test_calibrate_judges_held_out_episodes_and_keeps_the_correction(reference, tmp_path, capsys):
     folder = tmp_path / "model"
     shutil.copytree(reference[0] / "model", folder)
     words = ["calibrate", str(folder), "--windows", "12", "--samples", "6", "--horizon", "2"]
-    found = json.loads(dawm(*words, "--json", "--quiet").stdout)
+    assert main([*words, "--json", "--quiet"]) == 0
+    found = json.loads(capsys.readouterr().out)
     assert set(found["baselines"]) == {"persistence", "neighbours", "gaussian", "ensemble"}
     for part in (found, found["recalibrated"], *found["baselines"].values()):
         assert set(part["coverage"]) == {"0.5", "0.8", "0.9", "0.95"}

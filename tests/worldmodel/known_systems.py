@@ -12,10 +12,9 @@ Every n is a standard normal of its own. Actions are uniform in [-1, 1]; recordi
 from __future__ import annotations
 
 import functools
-import tempfile
-from pathlib import Path
 
 import numpy as np
+from linear_world import train_once
 
 from dawm.data.dataset import Dataset, DatasetInfo
 from dawm.nets.mlp import MLPBodyConfig
@@ -23,7 +22,7 @@ from dawm.run.loop import LoopConfig
 from dawm.run.optim import OptimConfig
 from dawm.worldmodel.autoencoder import AutoencoderConfig
 from dawm.worldmodel.ends import EndsConfig
-from dawm.worldmodel.fit import WorldModelConfig, train_world_model
+from dawm.worldmodel.fit import WorldModelConfig
 from dawm.worldmodel.inverse import InverseConfig
 from dawm.worldmodel.latent import LatentConfig
 from dawm.worldmodel.networks import NetworksConfig
@@ -130,11 +129,4 @@ def data() -> Dataset:
 @functools.cache
 def trained(latent: str):
     """A trained model of each kind of latent, with its run folder."""
-    return train_world_model(data(), config(latent=latent), folder=temporary() / latent)
-
-
-@functools.cache
-def temporary() -> Path:
-    folder = tempfile.TemporaryDirectory(prefix="dawm-tests-")
-    temporary.keep = folder  # removed when the process ends
-    return Path(folder.name)
+    return train_once(data(), config(latent=latent), f"known-{latent}")

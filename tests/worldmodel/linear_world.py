@@ -12,6 +12,7 @@ jointly Gaussian, so the law of the first step given the return of the window ha
 from __future__ import annotations
 
 import functools
+import os
 import tempfile
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
+from filelock import FileLock
 
 from dawm.data.dataset import Dataset, DatasetInfo
 from dawm.diffusion.process import ProcessConfig
@@ -136,7 +138,15 @@ def data() -> Dataset:
 @functools.cache
 def trained():
     """The model that all tests share, in the default coordinates, with its run folder."""
-    return train_world_model(data(), tiny_config(), folder=temporary() / "model")
+    return train_once(data(), tiny_config(), "linear")
+
+
+def train_once(data, config, name):
+    """A model that one process of this test run trains and the others read."""
+    folder = Path(os.environ["JAX_COMPILATION_CACHE_DIR"]) / "models" / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        return train_world_model(data, config, folder=folder)
 
 
 @functools.cache

@@ -1,0 +1,79 @@
+"""TD targets: from one recorded outcome, or from many plausible ones under a risk measure.
+
+    one step   y = r + γ (1 − terminal) v(s')
+    futures    y = ρ over m of [ r_m + γ (1 − p_m) v(s'_m) ],   p_m the probability that future m ends
+
+v is the learner's own value of a next state. Measures ρ of m equally likely outcomes, all of them at most their mean:
+
+    mean       the average
+    cvar       the average of the worst share `level` (Rockafellar & Uryasev 2000); a boundary outcome counts in part
+    mean_std   the average less `level` standard deviations
+    worst      the average of the `level` worst (a count)
+
+After 1R2R (Rigter et al. 2023), which keeps the worst of ten successors. A learner gets its target as a function, and
+never asks which it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from dawm.agents.critics import bellman_target
+from dawm.types import Transition
+
+Value = Callable[[Array], Array]  # next observations (..., obs) -> values (...)
+Target = Callable[[Value, Transition, float], Array]  # (value, batch, discount) -> y (batch,)
+
+
+@dataclass(frozen=True)
+class RiskConfig:
+    """The measure over the futures of a transition."""
+
+    measure: Literal["mean", "cvar", "mean_std", "worst"] = "mean"
+    level: float = 0.25  # share (cvar), number of standard deviations (mean_std), or count (worst)
+
+    def __post_init__(self):
+        if self.measure == "cvar" and not 0 < self.level <= 1:
+            raise ValueError(f"the level of cvar is a share in (0, 1], got {self.level}")
+        if self.measure == "mean_std" and self.level < 0:
+            raise ValueError(f"the level of mean_std is a number of standard deviations, at least 0, got {self.level}")
+        if self.measure == "worst" and (self.level < 1 or self.level != int(self.level)):
+            raise ValueError(f"the level of worst is a count, at least 1, got {self.level}")
+
+
+def one_step(value: Value, batch: Transition, discount: float) -> Float[Array, " b"]:
+    """The target of the recorded outcome."""
+    return bellman_target(batch.reward, batch.terminal, value(batch.next_obs), discount)
+
+
+def over_futures(config: RiskConfig) -> Target:
+    """The target over `batch.futures`."""
+
+    def target(value: Value, batch: Transition, discount: float) -> Float[Array, " b"]:
+        futures = batch.futures
+        assert futures is not None
+        b, m = futures.reward.shape
+        values = value(futures.next_obs.reshape(b * m, -1)).reshape(b, m)
+        return risk(futures.reward + discount * (1 - futures.terminal_prob) * values, config)
+
+    return target
+
+
+def risk(outcomes: Float[Array, "*b m"], config: RiskConfig) -> Float[Array, "*b"]:
+    """The measure of m equally likely outcomes."""
+    m = outcomes.shape[-1]
+    if config.measure == "mean":
+        return outcomes.mean(-1)
+    if config.measure == "mean_std":
+        return outcomes.mean(-1) - config.level * outcomes.std(-1)
+    if config.measure == "worst":
+        return jax.lax.top_k(-outcomes, min(int(config.level), m))[0].mean(-1) * -1
+    share = config.level * m
+    weight = jnp.clip(share - jnp.arange(m), 0.0, 1.0) / share  # the outcome on the boundary counts in part
+    return jnp.sort(outcomes, -1) @ weight

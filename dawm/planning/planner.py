@@ -1,0 +1,120 @@
+"""A receding-horizon planner over a world model, seen as a policy: plan H steps, act the first, plan again.
+
+Among the candidates of every refinement are the plan before, shifted by a step, and what a policy would do along its
+own future under the model, where there is a policy; the search starts from the latter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float
+
+from dawm.agents.targets import RiskConfig, risk
+from dawm.planning.objective import particle_returns
+from dawm.planning.search import SEARCHES, MPPIConfig, SearchConfig
+from dawm.types import Spec
+from dawm.worldmodel.rollout import Advance
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """How far, how wide and how carefully to plan."""
+
+    search: SearchConfig = field(default_factory=MPPIConfig)
+    horizon: int = 8
+    candidates: int = 64  # plans per refinement
+    refinements: int = 3
+    particles: int = 1  # futures of a plan, for each member of the model
+    spread: float = 0.5  # standard deviation of the first candidates, in units of half the action range
+    discount: float = 0.99
+    risk: RiskConfig = field(default_factory=RiskConfig)  # over the futures of a plan
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("horizon", "candidates", "refinements", "particles"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.spread <= 0 or not 0 < self.discount <= 1:
+            raise ValueError(f"spread must be positive and discount in (0, 1], got {self.spread}, {self.discount}")
+
+
+class Planner:
+    """What `evaluate.rollouts.rollout` plays. `begin` forgets the plans of earlier episodes."""
+
+    def __init__(
+        self,
+        model: Advance,
+        spec: Spec,
+        config: PlannerConfig | None = None,
+        *,
+        policy: Callable[[Array], Array] | None = None,
+        value: Callable[[Array], Array] | None = None,
+    ):
+        """`policy` maps raw observations (..., obs) to raw actions and `value` to values; both are traced by JAX."""
+        self.model, self.spec, self.config = model, spec, config or PlannerConfig()
+        self.policy, self.value = policy, value
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget: the next call starts from nothing."""
+        self.plan: Any = None
+        self.calls = 0
+
+    def __call__(self, obs: Float[np.ndarray, "m n obs"]) -> Float[np.ndarray, "m n act"]:
+        """First actions of the plans at each observation, raw units."""
+        rows = jnp.asarray(obs.reshape(-1, obs.shape[-1]), jnp.float32)
+        if self.plan is None or len(self.plan) != len(rows):
+            self.plan = jnp.zeros((len(rows), self.config.horizon, self.spec.act_dim))
+        key = jr.fold_in(jr.key(self.config.seed), self.calls)
+        first, self.plan = _plan(self.model, rows, self.plan, key, self.spec, self.config, self.policy, self.value)
+        self.calls += 1
+        return np.asarray(first).reshape(*obs.shape[:-1], -1)
+
+
+@eqx.filter_jit
+def _plan(model, obs, plan, key, spec: Spec, config: PlannerConfig, policy, value) -> tuple[Array, Array]:
+    """(first raw action, the plan shifted by a step) for n states."""
+    refine = SEARCHES[config.search.kind][1]
+    centre, scale = jnp.asarray(spec.act_centre), jnp.asarray(spec.act_scale)
+    n, (horizon, act_dim) = len(obs), plan.shape[1:]
+    key_policy, key = jr.split(key)
+    fixed = plan[:, None]
+    if policy is not None:
+        fixed = jnp.concatenate([fixed, _policy_plan(model, obs, policy, horizon, centre, scale, key_policy)], 1)
+    mean, spread = fixed[:, -1], jnp.full(plan.shape, config.spread)
+
+    def scored(plans, key):
+        returns = particle_returns(model, obs, centre + scale * plans, config.particles, config.discount, value, key)
+        return risk(returns, config.risk)
+
+    for i in range(config.refinements):
+        key_draw, key_score = jr.split(jr.fold_in(key, i))
+        count = max(config.candidates - fixed.shape[1] - 1, 1)
+        drawn = mean[:, None] + spread[:, None] * jr.normal(key_draw, (n, count, horizon, act_dim))
+        plans = jnp.clip(jnp.concatenate([fixed, mean[:, None], drawn], 1), -1.0, 1.0)
+        mean, spread = refine(scored(plans, key_score), plans, mean, spread, config.search)
+    final = jnp.clip(mean, -1.0, 1.0)
+    shifted = jnp.concatenate([final[:, 1:], final[:, -1:]], 1)
+    return centre + scale * final[:, 0], shifted
+
+
+def _policy_plan(model, obs, policy, horizon: int, centre, scale, key) -> Float[Array, "n 1 h act"]:
+    """What the policy does along one future of each state under the first member, in [-1, 1]."""
+    m = model.count
+
+    def step(obs, key):
+        action = policy(obs)
+        every = lambda leaf: jnp.broadcast_to(leaf, (m, *leaf.shape))
+        out = model.advance(every(obs), every(action), jnp.full((m, len(obs)), -1), key)
+        return out.next_obs[0], (action - centre) / scale
+
+    _, actions = jax.lax.scan(step, obs, jr.split(key, horizon))
+    return jnp.moveaxis(actions, 0, 1)[:, None]

@@ -1,0 +1,118 @@
+"""Planning in systems whose best action is known: linear-quadratic control, and a gamble."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from dawm.agents.targets import RiskConfig
+from dawm.evaluate.rollouts import rollout
+from dawm.planning.objective import particle_returns
+from dawm.planning.planner import Planner, PlannerConfig
+from dawm.planning.search import SEARCHES, CEMConfig, MPPIConfig
+from dawm.types import Prediction, Spec
+
+A, B, COST = 0.9, 0.5, 0.3
+SPEC = Spec(1, 1, (-2.0,), (2.0,))
+
+
+class Linear:
+    """s' = A s + B a, r = -s² - COST a², for ever."""
+
+    count = 2
+
+    def advance(self, obs, action, source, key):
+        reward = -jnp.square(obs[..., 0]) - COST * jnp.square(action[..., 0])
+        return Prediction(A * obs + B * action, reward, jnp.zeros(reward.shape))
+
+
+class Gamble:
+    """r = a plus noise of 3 max(a, 0); it ends at once."""
+
+    count = 1
+
+    def advance(self, obs, action, source, key):
+        a = action[..., 0]
+        noise = jr.normal(key, a.shape)
+        return Prediction(obs, a + 3 * jnp.maximum(a, 0) * noise, jnp.ones(a.shape))
+
+
+def riccati(horizon: int) -> float:
+    """The gain of the first action of the optimal plan of this length: a = -gain s."""
+    p = 0.0
+    for _ in range(horizon):
+        gain = B * p * A / (COST + B * B * p)
+        p = 1 + COST * gain**2 + p * (A - B * gain) ** 2
+    return gain
+
+
+@pytest.mark.parametrize("search", [MPPIConfig(temperature=0.03), CEMConfig(elites=0.05)], ids=lambda c: c.kind)
+def test_the_first_action_of_a_plan_is_that_of_the_riccati_equation(search):
+    config = PlannerConfig(search=search, horizon=5, candidates=512, refinements=8, discount=1.0, spread=0.4)
+    state = np.array([1.2, -0.7, 0.2])
+    planner = Planner(Linear(), SPEC, config)
+    for _ in range(3):  # at the same place, so that the plans before help
+        action = planner(state[None, :, None])[0, :, 0]
+    np.testing.assert_allclose(action, -riccati(5) * state, atol=0.12)
+    assert set(SEARCHES) == {"mppi", "cem"}
+
+
+def test_a_terminal_value_stands_for_what_comes_after():
+    config = PlannerConfig(horizon=1, candidates=256, refinements=6, discount=1.0)
+    state = np.array([[[1.0]]])
+    without = Planner(Linear(), SPEC, config)(state)[0, 0, 0]
+    beyond = Planner(Linear(), SPEC, config, value=lambda obs: -3.0 * jnp.square(obs[..., 0]))(state)[0, 0, 0]
+    assert without == pytest.approx(0.0, abs=0.1)  # one step: moving only costs
+    assert beyond == pytest.approx(-B * 3 * A / (COST + B * B * 3), abs=0.15)
+
+
+@pytest.mark.parametrize(("measure", "wants"), [("mean", 1.0), ("cvar", 0.0)])
+def test_a_careful_plan_declines_a_gamble_that_pays_on_average(measure, wants):
+    config = PlannerConfig(
+        horizon=1, candidates=64, refinements=5, particles=256, risk=RiskConfig(measure, 0.1), spread=0.5
+    )
+    action = Planner(Gamble(), Spec(1, 1, (-1.0,), (1.0,)), config)(np.zeros((1, 1, 1)))[0, 0, 0]
+    assert action == pytest.approx(wants, abs=0.25)
+
+
+def test_returns_of_plans_by_hand():
+    plans = jnp.array([[[[1.0], [0.0]], [[0.0], [0.0]]]])
+    found = particle_returns(Linear(), jnp.array([[1.0]]), plans, 3, 0.5, None, jr.key(0))
+    assert found.shape == (1, 2, 6)
+    np.testing.assert_allclose(found[0, 0], -1 - COST - 0.5 * (A + B) ** 2, rtol=1e-5)
+    np.testing.assert_allclose(found[0, 1], -1 - 0.5 * A**2, rtol=1e-5)
+    ended = particle_returns(Gamble(), jnp.array([[0.0]]), -plans, 1, 1.0, lambda obs: 100 + 0 * obs[..., 0], jr.key(0))
+    np.testing.assert_allclose(ended[0, 0], -1.0, atol=1e-5)  # nothing after the end counts
+
+
+def test_a_policy_is_where_the_search_starts():
+    config = PlannerConfig(horizon=4, candidates=2, refinements=1, spread=1e-3)
+    planner = Planner(Linear(), SPEC, config, policy=lambda obs: -0.5 * obs)
+    np.testing.assert_allclose(planner(np.array([[[1.0]]]))[0, 0, 0], -0.5, atol=0.05)
+
+
+def test_plans_are_forgotten_between_episodes_and_repeat():
+    planner = Planner(Linear(), SPEC, PlannerConfig(candidates=16))
+    state = np.ones((1, 2, 1), np.float32)
+    first, second = planner(state), planner(state)
+    planner.begin()
+    np.testing.assert_array_equal(planner(state), first)
+    assert not np.array_equal(first, second)
+
+
+def test_a_planner_plays_episodes_like_a_policy():
+    spec = Spec(3, 1, (-2.0,), (2.0,))
+
+    class Still:
+        count = 1
+
+        def advance(self, obs, action, source, key):
+            return Prediction(obs, -jnp.square(action[..., 0]), jnp.zeros(source.shape))
+
+    planner = Planner(Still(), spec, PlannerConfig(candidates=4, refinements=1, horizon=2))
+    runs = [rollout(planner, "Pendulum-v1", episodes=2, seed=0, spec=spec, horizon=5) for _ in range(2)]
+    np.testing.assert_array_equal(runs[0].returns, runs[1].returns)
+    assert jax.tree.leaves(runs[0].lengths.tolist()) == [5, 5]
