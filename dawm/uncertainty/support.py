@@ -28,9 +28,11 @@ class Support:
     held: Float[np.ndarray, " n"]
 
     def distance(self, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
-        """Mean distance of rows (s, a) to their nearest training steps."""
-        near = self.tree.query((x - self.mean) / self.scale, k=min(NEAREST, self.tree.n), workers=-1)[0]
-        return near.reshape(len(x), -1).mean(1)
+        """Mean distance of rows (s, a) to their nearest training steps, one that is the row itself not counted."""
+        near = self.tree.query((x - self.mean) / self.scale, k=min(NEAREST + 1, self.tree.n), workers=-1)[0]
+        near = near.reshape(len(x), -1)
+        own = near[:, :1] == 0
+        return np.where(own, near[:, 1:], near[:, :-1]).mean(1) if near.shape[1] > 1 else near[:, 0]
 
     def score(self, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
         """Share of held-out steps at least as far from the training data, in (0, 1]: small where it has nothing."""

@@ -93,7 +93,7 @@ def test_stops_come_where_the_spread_is_large(trained, data):
 def test_unsupported_rows_are_dropped_and_counted(trained, data, tmp_path):
     generate(trained, data, made(trained, data, support=0.3), folder=tmp_path / "kept")
     rate = json.loads((tmp_path / "kept/generation.json").read_text())["safeguards"]["accept_rate"]
-    assert 0.1 < rate < 0.95  # training steps are near themselves: more than the 0.7 of held-out ones pass
+    assert 0.1 < rate < 0.8  # the first step of a future passes with probability 0.7
     with pytest.raises(ConfigError, match=r"generate\.safeguards\.support"):
         generate(trained, data, made(trained, data, support=0.999))
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from linear_world import DISCOUNT, HORIZON, LENGTH, rows_of, temporary, tiny_config
+from linear_world import DISCOUNT, HORIZON, LENGTH, rows_of, tiny_config
 
 from dawm.data.windows import make_windows
 from dawm.errors import CheckpointError, ConfigError, FileError
@@ -64,7 +64,7 @@ def test_killed_in_either_phase_and_taken_up_again_gives_the_same_bits(data, tra
     resumed = train_world_model(data, config, folder=folder)
     assert resumed.fingerprint == trained.fingerprint
     assert resumed.measured == trained.measured
-    assert metrics(folder) == metrics(trained.folder or temporary() / "model")
+    assert metrics(folder) == metrics(trained.folder)
 
 
 def test_held_out_episodes_leave_no_trace_in_the_model(data, trained):
@@ -81,7 +81,7 @@ def test_held_out_episodes_leave_no_trace_in_the_model(data, trained):
 
 
 def test_a_loaded_model_generates_the_same_bits(data, trained):
-    loaded, starts = TrainedModel.load(temporary() / "model"), some_starts(data, 10)
+    loaded, starts = TrainedModel.load(trained.folder), some_starts(data, 10)
     assert loaded.fingerprint == trained.fingerprint
     for a, b in zip(loaded.generate(starts, jr.key(1)), trained.generate(starts, jr.key(1)), strict=True):
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
@@ -94,16 +94,16 @@ def test_a_loaded_model_generates_the_same_bits(data, trained):
 
 def test_a_finished_folder_is_loaded_and_not_trained_again(data, trained, monkeypatch):
     kill_at(monkeypatch, holdout, "measure", 1)
-    assert train_world_model(data, tiny_config(), folder=temporary() / "model").fingerprint == trained.fingerprint
+    assert train_world_model(data, tiny_config(), folder=trained.folder).fingerprint == trained.fingerprint
 
 
 def test_another_configuration_is_refused(data, trained):
     with pytest.raises(ConfigError, match="holds another run"):
-        train_world_model(data, tiny_config(seed=1), folder=temporary() / "model")
+        train_world_model(data, tiny_config(seed=1), folder=trained.folder)
 
 
 def test_a_damaged_model_is_named(trained, tmp_path):
-    shutil.copytree(temporary() / "model", tmp_path / "model")
+    shutil.copytree(trained.folder, tmp_path / "model")
     content = bytearray((tmp_path / "model" / "model.ckpt").read_bytes())
     content[-100] ^= 1
     (tmp_path / "model" / "model.ckpt").write_bytes(content)
@@ -219,7 +219,7 @@ def test_rows_are_measured_once_each():
 
 
 def test_metrics_carry_the_held_out_errors(trained):
-    looks = [row for row in metrics(temporary() / "model") if "holdout/dawm/rmse_1" in row]
+    looks = [row for row in metrics(trained.folder) if "holdout/dawm/rmse_1" in row]
     assert [row["step"] for row in looks] == [200, 400, 600]
     last, models = looks[-1], trained.measured["models"]
     assert last["holdout/one_step/rmse_1"] == pytest.approx(models["one_step"]["rmse"][0], rel=0.15)
