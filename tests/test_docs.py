@@ -136,13 +136,14 @@ def example(name: str):
     return module
 
 
+@pytest.mark.slow  # as the next one: run_pipeline and each stage have tests of their own
 def test_example_own_arrays(tmp_path, capsys):
     example("own_arrays").main(out=str(tmp_path / "run"), quick=True)
     assert capsys.readouterr().out.strip().endswith("report.html")
     assert (tmp_path / "run" / "finished").exists()
 
 
-@pytest.mark.slow  # the README's Python is the same flow
+@pytest.mark.slow
 def test_example_stage_by_stage(tmp_path):
     example("stage_by_stage").main(out=str(tmp_path / "run"), quick=True)
     assert (tmp_path / "run" / "policy" / "finished").exists()

@@ -92,10 +92,10 @@ class Known:
 def test_a_careful_policy_declines_a_gamble_that_pays_on_average(measure):
     data = gamble()
     config = PolicyConfig(
-        algo=TD3BCConfig(width=32, alpha=20.0, learning_rate=1e-3),
+        algo=TD3BCConfig(width=32, alpha=20.0, learning_rate=2e-3),
         batch_size=128,
         risk=RiskConfig(measure, 0.1),
-        loop=LoopConfig(steps=1200, chunk=300, monitor_every=1200),
+        loop=LoopConfig(steps=600, chunk=300, monitor_every=600),
     )
     action = train_policy(data, config, futures=Known(data))[0](np.zeros((1, 1)), key=jr.key(0))[0, 0]
     assert action > 0.5 if measure == "mean" else action < 0.1
