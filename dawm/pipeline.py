@@ -32,8 +32,8 @@ from dawm.report.page import write_report
 from dawm.run.config import from_dict, to_dict
 from dawm.run.folder import RunFolder
 from dawm.run.progress import say
+from dawm.synth.futures import FuturesConfig, FuturesLibrary, build_library, open_library
 from dawm.synth.generator import GenerateConfig, generate, load_synthetic
-from dawm.synth.library import FuturesConfig, FuturesLibrary, build_library, open_library
 from dawm.worldmodel.fit import WorldModelConfig, train_world_model
 from dawm.worldmodel.trained import TrainedModel
 

@@ -84,13 +84,27 @@ class Start(NamedTuple):
 
 
 class Dynamics(Protocol):
-    """One step of a model, for one (s, a): used by planning, value expansion, rollouts and model-based evaluation."""
+    """One step of a model: world models and the yardsticks beside them; what rollouts and planning ask for.
 
-    def predict(self, obs: Float[Array, " obs"], action: Float[Array, " act"], *, key: PRNGKeyArray) -> Prediction: ...
+    There is a leading axis of `count` members, so that the weights of each are read once for a whole batch.
+    """
+
+    @property
+    def count(self) -> int: ...
+
+    def advance(
+        self,
+        obs: Float[Array, "m n obs"],
+        action: Float[Array, "m n act"],
+        source: Int[Array, "m n"],
+        key: PRNGKeyArray,
+    ) -> Prediction:
+        """A sample of the next step of every row, row (i, j) by member i; the members share their random numbers."""
+        ...
 
 
 class Futures(Protocol):
-    """Plausible outcomes of the rows of a dataset, made once (`dawm.synth.library`)."""
+    """Plausible outcomes of the rows of a dataset, made once (`dawm.synth.futures`)."""
 
     @property
     def origin(self) -> str:

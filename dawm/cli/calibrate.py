@@ -31,8 +31,12 @@ def execute(flags: argparse.Namespace) -> Outcome:
     except ValueError as error:
         raise ConfigError(f"{error}.") from None
     model = TrainedModel.load(flags.model)
-    data = load(flags.data) if flags.data else recorded_data(model.data, Path(flags.model))
-    found = calibrate_model(model, data, config, folder=flags.model)
+    given = load(flags.data) if flags.data else None
+    if given is not None and given.fingerprint == model.data["fingerprint"]:
+        training = given
+    else:
+        training = recorded_data(model.data, Path(flags.model))
+    found = calibrate_model(model, training, config, data=given, folder=flags.model)
     return Outcome({"folder": flags.model} | found, table(found))
 
 

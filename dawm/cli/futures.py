@@ -22,7 +22,7 @@ def execute(flags: argparse.Namespace) -> Outcome:
     from dawm.errors import ConfigError
     from dawm.pipeline import recorded_data, stored_model
     from dawm.run.folder import RunFolder
-    from dawm.synth.library import FuturesConfig, build_library
+    from dawm.synth.futures import FuturesConfig, build_library
 
     try:
         config = FuturesConfig(futures=flags.count, seed=flags.seed)

@@ -24,14 +24,15 @@ from dawm.errors import ConfigError, DatasetError
 from dawm.evaluate.groups import group_masks
 from dawm.run.folder import RunFolder
 from dawm.run.progress import progress_bar, say
-from dawm.types import tree_rows
+from dawm.types import Dynamics, tree_rows
 from dawm.uncertainty import calibration as measures
 from dawm.uncertainty.quantiles import level_of, value_at
 from dawm.uncertainty.recalibrate import METHODS, Method, Recalibration, fit_recalibration
 from dawm.uncertainty.scores import fair_crps
+from dawm.uncertainty.support import fit_support
 from dawm.worldmodel.holdout import choose_rows
 from dawm.worldmodel.networks import Networks
-from dawm.worldmodel.rollout import Advance, unroll
+from dawm.worldmodel.rollout import unroll
 from dawm.worldmodel.trained import TrainedModel
 from dawm.worldmodel.yardsticks import gaussian_members, neighbours, persistence
 
@@ -68,22 +69,28 @@ class Forecast(NamedTuple):
 
 
 def calibrate_model(
-    trained: TrainedModel, data: Dataset, config: CalibrateConfig | None = None, *, folder: str | Path | None = None
+    trained: TrainedModel,
+    training: Dataset,
+    config: CalibrateConfig | None = None,
+    *,
+    data: Dataset | None = None,
+    folder: str | Path | None = None,
 ) -> dict[str, Any]:
     """All measurements as plain numbers; with a folder also calibration.json and recalibration.json there.
 
-    The file that the model was trained on is judged on its held-out episodes, any other file on all of it. Raises
-    DatasetError where fewer than two episodes are unseen, ConfigError for data of another shape.
+    `training` is the file that the model was trained on: its held-out episodes are judged, or all of `data` where that
+    is another file. Raises DatasetError where fewer than two episodes are unseen, ConfigError for data that do not fit.
     """
     config = config or CalibrateConfig()
-    networks = trained.networks
-    unseen, words = unseen_episodes(trained, data)
-    order = np.random.default_rng(config.seed).permutation(unseen)
+    train, unseen, words = unseen_episodes(trained, training, data)
+    order = np.random.default_rng(config.seed).permutation(unseen.episodes)
     halves = {"fit": np.sort(order[: len(order) // 2]), "judge": np.sort(order[len(order) // 2 :])}
-    parts = {name: _part(data.select(rows), config) for name, rows in halves.items()}
-    forecasters = _forecasters(trained, networks, data, parts["fit"], config)
+    parts = {name: _part(unseen.select(rows), config) for name, rows in halves.items()}
+    forecasters = _forecasters(trained, train, parts["fit"], config)
     found: dict[str, dict[str, Any]] = {}
-    fitted, groups = {}, _groups(trained, data, parts["judge"])
+    pairs = [np.concatenate([part.obs, part.action], 1) for part in (train, unseen)]
+    support = fit_support(pairs[0], pairs[1])
+    fitted, groups = {}, group_masks(*parts["judge"], support)
     with progress_bar("forecasting", len(forecasters), "forecasters") as advance:
         for name, (model, samples) in forecasters.items():
             fit, judge = (
@@ -98,7 +105,7 @@ def calibrate_model(
     result = found.pop("model") | {"baselines": found}
     result |= {
         "model": trained.config.model.kind,
-        "data": {"name": data.info.name, "fingerprint": data.fingerprint, "judged_on": words},
+        "data": {"name": unseen.info.name, "fingerprint": unseen.fingerprint, "judged_on": words},
         "episodes": {name: len(rows) for name, rows in halves.items()},
         "windows": {name: len(rows) for name, (_, rows) in parts.items()},
         "samples": config.samples,
@@ -114,30 +121,34 @@ def calibrate_model(
     return result
 
 
-def unseen_episodes(trained: TrainedModel, data: Dataset) -> tuple[np.ndarray, str]:
-    """Episodes of `data` that the model was not trained on, and how they were found, in words."""
-    spec = data.spec
-    if (spec.obs_dim, spec.act_dim) != (trained.spec.obs_dim, trained.spec.act_dim):
+def unseen_episodes(trained: TrainedModel, training: Dataset, data: Dataset | None) -> tuple[Dataset, Dataset, str]:
+    """(training episodes, episodes that the model was not trained on, which ones these are in words)."""
+    if training.fingerprint != trained.data["fingerprint"]:
         raise ConfigError(
-            f"the world model is of {trained.spec.obs_dim} observation and {trained.spec.act_dim} action dimensions;"
-            f" `{data.info.name}` has {spec.obs_dim} and {spec.act_dim}."
+            f"the world model was trained on `{trained.data['name']}` ({trained.data['origin']}), not on"
+            f" `{training.info.name}`."
         )
-    if data.fingerprint == trained.data["fingerprint"]:
-        _, held = data.split_episodes(trained.config.holdout, trained.config.seed)
-        words = f"the {len(held)} held-out of {data.episodes} episodes of the file that the model was trained on"
-    else:
-        held, words = np.arange(data.episodes), f"all {data.episodes} episodes of a file that it was not trained on"
-    if len(held) < 2:
+    train, unseen = training.split(trained.config.holdout, trained.config.seed)
+    words = f"the {unseen.episodes} held-out of {training.episodes} episodes of the file that the model was trained on"
+    if data is not None and data.fingerprint != training.fingerprint:
+        sizes = data.spec.obs_dim, data.spec.act_dim
+        if sizes != (trained.spec.obs_dim, trained.spec.act_dim):
+            raise ConfigError(
+                f"the world model is of {trained.spec.obs_dim} observation and {trained.spec.act_dim} action"
+                f" dimensions; `{data.info.name}` has {sizes[0]} and {sizes[1]}."
+            )
+        unseen, words = data, f"all {data.episodes} episodes of a file that it was not trained on"
+    if unseen.episodes < 2:
         raise DatasetError(
-            f"`{data.info.name}` has {len(held)} episode that the model never saw, and calibration needs two: one to"
-            " fit the recalibration and one to judge it. Train with a larger world_model.holdout, or give another file"
-            " with --data."
+            f"`{unseen.info.name}` has {unseen.episodes} episode that the model never saw, and calibration needs two:"
+            " one to fit the recalibration and one to judge it. Train with a larger world_model.holdout, or give"
+            " another file with --data."
         )
-    return held, words
+    return train, unseen, words
 
 
 def forecast(
-    trained: TrainedModel, model: Advance, windows: Windows, rows: np.ndarray, samples: int, key: jax.Array
+    trained: TrainedModel, model: Dynamics, windows: Windows, rows: np.ndarray, samples: int, key: jax.Array
 ) -> Forecast:
     """Futures of the windows that start at `rows`, standardised."""
     parts = []
@@ -153,7 +164,7 @@ def forecast(
 
 
 @eqx.filter_jit
-def _forecast(model: Advance, scales, windows: Windows, rows, samples: int, key) -> Forecast:
+def _forecast(model: Dynamics, scales, windows: Windows, rows, samples: int, key) -> Forecast:
     segments = jax.vmap(windows.segment)(jnp.asarray(rows))
     out = unroll(model, segments, samples, key)
     units: Any = lambda obs, reward: jnp.concatenate(
@@ -174,12 +185,10 @@ def _part(data: Dataset, config: CalibrateConfig) -> tuple[Windows, np.ndarray]:
 
 
 def _forecasters(
-    trained: TrainedModel, networks: Networks, data: Dataset, fit: tuple[Windows, np.ndarray], config: CalibrateConfig
+    trained: TrainedModel, train: Dataset, fit: tuple[Windows, np.ndarray], config: CalibrateConfig
 ) -> dict[str, tuple[Any, int]]:
     """(forecaster, samples) by name: the model, then the yardsticks, trained on the same rows for the same updates."""
-    train = data
-    if data.fingerprint == trained.data["fingerprint"]:
-        train = data.split(trained.config.holdout, trained.config.seed)[0]
+    networks = trained.networks
     scales, rate = trained.model.scales, float(train.terminal.mean())
     elites = best_members(networks, trained, *fit)
     return {
@@ -209,14 +218,6 @@ def best_members(networks: Networks, trained: TrainedModel, windows: Windows, ro
     known = rows[np.asarray(windows.recorded)[rows]]
     order = np.argsort(-np.asarray(likelihood(jnp.asarray(known if len(known) else rows))), kind="stable")
     return order[: trained.config.networks.ensemble.elites]
-
-
-def _groups(trained: TrainedModel, data: Dataset, part: tuple[Windows, np.ndarray]) -> dict[str, np.ndarray]:
-    windows, rows = part
-    train = data
-    if data.fingerprint == trained.data["fingerprint"]:
-        train = data.split(trained.config.holdout, trained.config.seed)[0]
-    return group_masks(windows, rows, neighbours(train, trained.model.scales, 0))
 
 
 # -- measuring --------------------------------------------------------------------------------------------------------

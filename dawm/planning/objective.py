@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dawm.worldmodel.rollout import Advance
+from dawm.types import Dynamics
 
 
 def particle_returns(
-    model: Advance,
+    model: Dynamics,
     obs: Float[Array, "n obs"],
     plans: Float[Array, "n c h act"],
     particles: int,

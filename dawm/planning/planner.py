@@ -20,8 +20,7 @@ from jaxtyping import Array, Float
 from dawm.agents.targets import RiskConfig, risk
 from dawm.planning.objective import particle_returns
 from dawm.planning.search import SEARCHES, MPPIConfig, SearchConfig
-from dawm.types import Spec
-from dawm.worldmodel.rollout import Advance
+from dawm.types import Dynamics, Spec
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Planner:
 
     def __init__(
         self,
-        model: Advance,
+        model: Dynamics,
         spec: Spec,
         config: PlannerConfig | None = None,
         *,

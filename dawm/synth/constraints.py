@@ -22,7 +22,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from dawm.errors import ConfigError
-from dawm.worldmodel.base import AbstractWorldModel
+from dawm.types import Dynamics
+from dawm.worldmodel.rollout import by_blocks, outcomes
 
 Violation = Callable[..., Array]  # (obs, action, reward, next_obs) of one step -> whether the limit is broken
 
@@ -63,21 +64,15 @@ def violation(constraint: str | Violation) -> Violation:
 
 
 def probability(
-    model: AbstractWorldModel,
+    model: Dynamics,
     broken: Violation,
     columns: dict[str, np.ndarray],
     samples: int,
     key: jax.Array,
 ) -> Float[np.ndarray, " n"]:
     """Share of the model's futures of each (s, a), over all its members, in which the limit is broken."""
-    block, parts = 1024, []
-    count = len(columns["source"])
-    for first in range(0, count, block):
-        rows = np.minimum(np.arange(first, first + block), count - 1)
-        obs, action, source = (columns[name][rows] for name in ("obs", "action", "source"))
-        share = _share(model, broken, obs, action, source, samples, jax.random.fold_in(key, first))
-        parts.append(np.asarray(share)[: count - first])
-    return np.concatenate(parts)
+    share = lambda obs, action, source, key: _share(model, broken, obs, action, source, key, samples)
+    return by_blocks(share, columns, key)
 
 
 def recorded(broken: Violation, columns: dict[str, np.ndarray]) -> Bool[np.ndarray, " n"]:
@@ -86,16 +81,10 @@ def recorded(broken: Violation, columns: dict[str, np.ndarray]) -> Bool[np.ndarr
 
 
 @eqx.filter_jit
-def _share(model, broken: Violation, obs, action, source, samples: int, key) -> Float[Array, " n"]:
-    m, n = model.count, len(source)
-
-    def many(leaf):
-        wide = jnp.broadcast_to(jnp.asarray(leaf), (m, samples, *leaf.shape))
-        return wide.reshape(m, samples * n, *leaf.shape[1:])
-
-    out = model.advance(many(obs), many(action), many(source), key)
-    happened = jax.vmap(jax.vmap(broken))(many(obs), many(action), out.reward, out.next_obs)
-    return happened.reshape(m * samples, n).mean(0)
+def _share(model, broken: Violation, obs, action, source, key, samples: int) -> Float[Array, " n"]:
+    out = outcomes(model, obs, action, source, samples, key)
+    of_rows = lambda reward, next_obs: jax.vmap(broken)(obs, action, reward, next_obs)
+    return jax.vmap(jax.vmap(of_rows))(out.reward, out.next_obs).mean((0, 1))  # over members and samples
 
 
 def _check(node: ast.AST, text: str) -> None:

@@ -198,7 +198,7 @@ def _inverse_consistency(
     if len(rows) == 0:
         return None
     rows = rng.permutation(rows)[:ROWS]
-    scales, inverse = model.model.scales, model.model.inverse
+    scales, inverse = model.model.scales, model.networks.inverse
 
     def error(obs, action, next_obs):
         inferred = inverse.infer(scales.obs.apply(obs), scales.change.apply(next_obs - obs))

@@ -31,10 +31,10 @@ from dawm.synth.constraints import Violation, probability, violation
 from dawm.uncertainty.scores import split_spread
 from dawm.uncertainty.support import Support, fit_support
 from dawm.worldmodel.base import AbstractWorldModel
+from dawm.worldmodel.rollout import by_blocks, outcomes
 
 Columns = dict[str, np.ndarray]  # rows of futures one after the other, and their `lengths`
 ACCOUNT = ("rows", "dropped", "stopped", "penalty", "spread", "unsafe")  # counts and sums that a shard keeps
-BLOCK = 1024  # steps whose spread is computed at once
 REFERENCE = 4_000  # recorded steps that thresholds are read from
 
 
@@ -137,27 +137,16 @@ def spread_of(
     model: AbstractWorldModel, columns: Columns, config: SafeguardConfig, key: jax.Array
 ) -> Float[np.ndarray, " n"]:
     """u of each row; see the module docstring."""
-    count, parts = len(columns["source"]), []
-    for first in range(0, count, BLOCK):
-        rows = np.minimum(np.arange(first, first + BLOCK), count - 1)  # the last block repeats its last row
-        obs, action, source = (columns[name][rows] for name in ("obs", "action", "source"))
-        total = _spread(model, obs, action, source, config.samples, config.spread, jr.fold_in(key, first))
-        parts.append(np.asarray(total)[: count - first])
-    return np.concatenate(parts)
+    spread = lambda obs, action, source, key: _spread(model, obs, action, source, key, config.samples, config.spread)
+    return by_blocks(spread, columns, key)
 
 
 @eqx.filter_jit
-def _spread(model, obs, action, source, samples: int, kind: str, key) -> Float[Array, " n"]:
-    m, n = model.count, len(source)
-
-    def many(leaf):  # (members, samples * n, ...)
-        wide = jnp.broadcast_to(jnp.asarray(leaf), (m, samples, *leaf.shape))
-        return wide.reshape(m, samples * n, *leaf.shape[1:])
-
-    out = model.advance(many(obs), many(action), many(source), key)
-    change = (out.next_obs - many(obs)) / model.scales.change.scale
+def _spread(model, obs, action, source, key, samples: int, kind: str) -> Float[Array, " n"]:
+    out = outcomes(model, obs, action, source, samples, key)
+    change = (out.next_obs - obs) / model.scales.change.scale
     outcome = jnp.concatenate([change, out.reward[..., None] / model.scales.reward.scale], -1)
-    aleatoric, epistemic = split_spread(outcome.reshape(m, samples, n, -1))
+    aleatoric, epistemic = split_spread(outcome)
     parts = {"aleatoric": aleatoric, "epistemic": epistemic, "total": jnp.hypot(aleatoric, epistemic)}
     return jnp.sqrt(jnp.square(parts[kind]).mean(-1))
 

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -21,7 +20,6 @@ from dawm.data.normalise import Standard
 from dawm.data.windows import Windows
 from dawm.types import Prediction, Segment, Spec, Start
 from dawm.worldmodel.ends import EndNetwork, end_inputs
-from dawm.worldmodel.inverse import InverseDynamics
 from dawm.worldmodel.networks import Networks
 from dawm.worldmodel.onestep import Scales
 
@@ -48,7 +46,6 @@ class AbstractWorldModel(eqx.Module):
 
     scales: eqx.AbstractVar[Scales]
     ends: eqx.AbstractVar[EndNetwork]
-    inverse: eqx.AbstractVar[InverseDynamics]
     config: eqx.AbstractVar[Any]  # a configuration of the registry
 
     # -- training -----------------------------------------------------------------------------------------------------
@@ -98,14 +95,8 @@ class AbstractWorldModel(eqx.Module):
         return jax.vmap(self.generate)(starts, keys)
 
     @abc.abstractmethod
-    def advance(
-        self,
-        obs: Float[Array, "m n obs"],
-        action: Float[Array, "m n act"],
-        source: Int[Array, "m n"],
-        key: PRNGKeyArray,
-    ) -> Prediction:
-        """A sample of the next step of every row, row (i, j) by member i; the members share their random numbers."""
+    def advance(self, obs: Array, action: Array, source: Array, key: PRNGKeyArray) -> Prediction:
+        """See `types.Dynamics`."""
 
     def end_probability(
         self, obs: Float[Array, " obs"], action: Float[Array, " act"], next_obs: Float[Array, " obs"]
@@ -113,10 +104,3 @@ class AbstractWorldModel(eqx.Module):
         """Probability that the step (s, a, s') ends the MDP."""
         parts = (self.scales.obs.apply(obs), self.scales.action(action), self.scales.change.apply(next_obs - obs))
         return self.ends.probability(end_inputs(*parts, self.scales.obs.apply(next_obs)))
-
-    def predict(self, obs: Float[Array, " obs"], action: Float[Array, " act"], *, key: PRNGKeyArray) -> Prediction:
-        """A sample of one step of unknown provenance, by the first member (`Dynamics`)."""
-        m = self.count
-        every = lambda leaf: jnp.broadcast_to(leaf, (m, 1, *leaf.shape))
-        out = self.advance(every(obs), every(action), jnp.full((m, 1), -1), key)
-        return jax.tree.map(lambda leaf: leaf[0, 0], out)

@@ -106,10 +106,8 @@ def assemble(
     """The untrained world model around trained one-step networks; blank, for a checkpoint to fill, without `train`."""
     windows = fold = None
     if train is not None:
-        windows, fold = (
-            windows_of(train, config, config.model.window),
-            fold_of(train, config.model.members, config.seed),
-        )
+        windows = windows_of(train, config, config.model.window)
+        fold = fold_of(train, config.model.members, config.seed)
     return make_world_model(config.model, Parts(spec, scales, networks, train, windows, fold), key=key)
 
 

@@ -40,7 +40,6 @@ from dawm.types import Prediction, Segment, Start, tree_rows
 from dawm.worldmodel.autoencoder import Autoencoder, AutoencoderConfig
 from dawm.worldmodel.base import AbstractWorldModel, Parts
 from dawm.worldmodel.ends import EndNetwork
-from dawm.worldmodel.inverse import InverseDynamics
 from dawm.worldmodel.onestep import Scales, StepNetwork
 
 LEAST_SHOWN = 0.3  # residual spread below which the anchor's prediction is shown to the body in larger units
@@ -95,7 +94,6 @@ class LatentModel(AbstractWorldModel):
     anchors: StepNetwork
     members: Member
     ends: EndNetwork
-    inverse: InverseDynamics  # for those who ask which action leads from s to s'; the model itself is given actions
     scales: Scales
     spread: Float[Array, " obs+1"]  # standard deviation of the anchors' residuals on rows that they did not see
     config: LatentConfig = eqx.field(static=True)
@@ -254,7 +252,6 @@ def make_latent(config: LatentConfig, parts: Parts, *, key: PRNGKeyArray) -> Lat
         anchors=anchors,
         members=members,
         ends=parts.networks.ends,
-        inverse=parts.networks.inverse,
         scales=scales,
         spread=spread,
         config=config,
@@ -269,16 +266,12 @@ def residuals(
     unknown.
     """
 
-    def block(columns):
+    def row(columns):
         obs, action, reward, next_obs, fold = columns
-        x, y = jax.vmap(scales.inputs)(obs, action), jax.vmap(scales.targets)(obs, reward, next_obs)
-        predicted = eqx.filter_vmap(lambda anchor: jax.vmap(anchor)(x))(anchors)
-        own = jnp.take_along_axis(predicted, fold[None, :, None], 0)[0]
+        x, y = scales.inputs(obs, action), scales.targets(obs, reward, next_obs)
+        own = ensemble.apply(anchors, x)[fold]
         return own, y - own
 
     columns = (windows.obs, windows.action, windows.reward, windows.next_obs, fold)
-    size, count = 4096, len(fold)
-    padded = jax.tree.map(lambda c: jnp.concatenate([c, jnp.repeat(c[-1:], -count % size, 0)]), columns)
-    blocks = jax.tree.map(lambda c: c.reshape(-1, size, *c.shape[1:]), padded)
-    predicted, errors = (out.reshape(-1, out.shape[-1])[:count] for out in jax.lax.map(block, blocks))
+    predicted, errors = jax.lax.map(row, columns, batch_size=4096)
     return predicted, jnp.where(windows.recorded[:, None], errors, 0.0)

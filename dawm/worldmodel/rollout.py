@@ -1,4 +1,4 @@
-"""Futures of recorded windows under their recorded actions: what every model of one step can be asked alike.
+"""What every model of one step can be asked alike: outcomes of a step, and futures under recorded actions.
 
 A future keeps one member from its first step to its last (TS-inf of PETS, Chua et al. 2018), so the spread over futures
 holds both what the members disagree on and what each of them calls chance.
@@ -6,32 +6,51 @@ holds both what the members disagree on and what each of them calls chance.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from dawm.types import Prediction, Segment
+from dawm.types import Dynamics, Prediction, Segment
+
+BLOCK = 1024  # rows in one compiled call
 
 
-class Advance(Protocol):
-    """A world model or a yardstick, as far as it is needed here (`AbstractWorldModel.advance`)."""
+def outcomes(
+    model: Dynamics,
+    obs: Float[Array, "n obs"],
+    action: Float[Array, "n act"],
+    source: Int[Array, " n"],
+    samples: int,
+    key: PRNGKeyArray,
+) -> Prediction:
+    """(members, samples, n, ...) outcomes of n steps, as many from each member."""
+    m, n = model.count, len(source)
 
-    @property
-    def count(self) -> int: ...
+    def many(leaf):
+        wide = jnp.broadcast_to(jnp.asarray(leaf), (m, samples, *leaf.shape))
+        return wide.reshape(m, samples * n, *leaf.shape[1:])
 
-    def advance(
-        self,
-        obs: Float[Array, "m n obs"],
-        action: Float[Array, "m n act"],
-        source: Int[Array, "m n"],
-        key: PRNGKeyArray,
-    ) -> Prediction: ...
+    out = model.advance(many(obs), many(action), many(source), key)
+    return jax.tree.map(lambda leaf: leaf.reshape(m, samples, n, *leaf.shape[2:]), out)
 
 
-def unroll(model: Advance, segments: Segment, samples: int, key: PRNGKeyArray) -> Prediction:
+def by_blocks(
+    call: Callable[..., Array], columns: Mapping[str, np.ndarray], key: PRNGKeyArray
+) -> Float[np.ndarray, " n"]:
+    """`call(obs, action, source, key)` on all rows of `columns`: blocks of one size, each with a key of its own."""
+    count, parts = len(columns["source"]), []
+    for first in range(0, count, BLOCK):
+        rows = np.minimum(np.arange(first, first + BLOCK), count - 1)  # the last block repeats its last row
+        block = (columns[name][rows] for name in ("obs", "action", "source"))
+        parts.append(np.asarray(call(*block, jr.fold_in(key, first)))[: count - first])
+    return np.concatenate(parts)
+
+
+def unroll(model: Dynamics, segments: Segment, samples: int, key: PRNGKeyArray) -> Prediction:
     """(windows, samples, steps, ...) futures of the starts of `segments` under their actions.
 
     `samples` is rounded up to a multiple of the members. Ends are not acted on: `terminal_prob` of a step is given that

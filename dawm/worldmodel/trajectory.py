@@ -37,7 +37,6 @@ from dawm.types import Prediction, Segment, Start
 from dawm.worldmodel.base import AbstractWorldModel, Parts
 from dawm.worldmodel.coordinates import COORDINATES, AbstractCoordinates
 from dawm.worldmodel.ends import EndNetwork
-from dawm.worldmodel.inverse import InverseDynamics
 from dawm.worldmodel.networks import Networks
 from dawm.worldmodel.onestep import Scales
 
@@ -79,7 +78,6 @@ class TrajectoryModel(AbstractWorldModel):
     body: Callable[..., Array]  # a row of nets.registry.BODIES
     coordinates: AbstractCoordinates
     ends: EndNetwork
-    inverse: InverseDynamics
     scales: Scales
     returns: Standard  # of the return-to-go, as a vector of length one
     config: TrajectoryConfig = eqx.field(static=True)
@@ -192,7 +190,6 @@ def make_trajectory(config: TrajectoryConfig, parts: Parts, *, key: PRNGKeyArray
         body=eqx.filter_jit(build)(key),
         coordinates=coordinates,
         ends=networks.ends,
-        inverse=networks.inverse,
         scales=parts.scales,
         returns=parts.returns,
         config=config,

@@ -54,20 +54,15 @@ class Neighbours(eqx.Module):
     def advance(self, obs, action, source, key):
         norms = jnp.square(self.inputs).sum(1)
 
-        def one(block):
-            obs, action, uniform = block
-            x = jax.vmap(self.scales.inputs)(obs, action)
-            near = jax.lax.top_k(2 * x @ self.inputs.T - norms, NEIGHBOURS)[1]  # smallest squared distances
-            chosen = jnp.take_along_axis(near, (uniform * NEIGHBOURS).astype(int)[:, None], 1)[:, 0]
-            ends = self.terminal[near].mean(1)
-            return Prediction(obs + self.change[chosen], self.reward[chosen], ends)
+        def one(query):
+            obs, action, uniform = query
+            near = jax.lax.top_k(2 * self.inputs @ self.scales.inputs(obs, action) - norms, NEIGHBOURS)[1]
+            chosen = near[(uniform * NEIGHBOURS).astype(int)]
+            return Prediction(obs + self.change[chosen], self.reward[chosen], self.terminal[near].mean())
 
-        uniform, n = jr.uniform(key, source.shape[1:]), source.shape[1]
-        columns = (obs[0], action[0], uniform)
-        padded = jax.tree.map(lambda c: jnp.concatenate([c, jnp.repeat(c[-1:], -n % BLOCK, 0)]), columns)
-        blocks = jax.tree.map(lambda c: c.reshape(-1, BLOCK, *c.shape[1:]), padded)
-        out = jax.lax.map(one, blocks)
-        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:n][None], out)
+        queries = (obs[0], action[0], jr.uniform(key, source.shape[1:]))
+        out = jax.lax.map(one, queries, batch_size=BLOCK)
+        return jax.tree.map(lambda leaf: leaf[None], out)
 
 
 class GaussianMembers(eqx.Module):

@@ -51,7 +51,7 @@ class Marker:
             "timeouts": self.join(self.timeouts),
         }
 
-    def check(self, data, *, shifted: bool = False) -> None:
+    def check(self, data, *, shifted: bool = False) -> bool:
         """Every row of `data` is the true one. `shifted`: the source stored no next observations, so the last row of
         each cut episode is gone and a terminal row repeats its observation."""
         position = 0
@@ -74,6 +74,7 @@ class Marker:
         assert data.cut.tolist() == [not end for n, end in zip(kept, self.ended, strict=True) if n]
         for name in ("obs", "action", "reward", "next_obs"):
             assert getattr(data, name).dtype == np.float32
+        return True
 
 
 @pytest.fixture(scope="session")

@@ -38,12 +38,12 @@ NEORL2 = {
 @pytest.mark.parametrize("names", [{}, GYMNASIUM, NEORL2], ids=["d4rl", "gymnasium", "neorl2"])
 def test_dict_npz_and_hdf5_in_every_spelling(marker, names, tmp_path, write_h5):
     columns = renamed(marker.flat, names)
-    marker.check(load(columns))
+    assert marker.check(load(columns))
     np.savez(tmp_path / "log.npz", **columns)
     data = load(tmp_path / "log.npz")
-    marker.check(data)
+    assert marker.check(data)
     assert data.info.origin == f"arrays:{tmp_path / 'log.npz'}"
-    marker.check(load(write_h5(tmp_path / "log.h5", columns)))
+    assert marker.check(load(write_h5(tmp_path / "log.h5", columns)))
 
 
 def test_flags_may_be_floats_and_columns(marker):
@@ -51,12 +51,12 @@ def test_flags_may_be_floats_and_columns(marker):
     columns["terminals"] = columns["terminals"].astype(np.float32)[:, None]
     columns["timeouts"] = columns["timeouts"].astype(np.int64)
     columns["rewards"] = columns["rewards"].astype(np.float64)[:, None]
-    marker.check(load(columns))
+    assert marker.check(load(columns))
 
 
 def test_without_next_observations_nothing_crosses_an_episode(marker):
     data = load(without(marker.flat, "next_observations"))
-    marker.check(data, shifted=True)
+    assert marker.check(data, shifted=True)
     assert any("the last step of 3 cut episodes was dropped" in note for note in data.info.notes)
     assert any("2 terminal steps is not recorded" in note for note in data.info.notes)
     assert next_obs_unknown(data).sum() == 2
@@ -67,8 +67,8 @@ def test_without_next_observations_nothing_crosses_an_episode(marker):
 def test_episode_ids_and_ends_mark_cuts_that_no_flag_marks(marker):
     columns = without(marker.flat, "timeouts")
     ids = np.repeat([7, 3, 9, 1, 2], marker.lengths)
-    marker.check(load(columns | {"episode_ids": ids}))
-    marker.check(load(columns | {"episode_ends": np.cumsum(marker.lengths)}))
+    assert marker.check(load(columns | {"episode_ids": ids}))
+    assert marker.check(load(columns | {"episode_ends": np.cumsum(marker.lengths)}))
     with pytest.raises(DatasetError, match="episode_ends"):
         load(columns | {"episode_ends": np.array([3, 3, 15])})
 
@@ -86,7 +86,7 @@ def test_done_that_includes_truncation_is_taken_apart(marker):
     columns = without(marker.flat, "terminals")
     columns["done"] = marker.flat["terminals"] | marker.flat["timeouts"]
     data = load(columns)
-    marker.check(data)
+    assert marker.check(data)
     assert any("terminal or truncated" in note for note in data.info.notes)
 
 
@@ -169,7 +169,7 @@ def test_nothing_left_is_said(marker):
 def test_d4rl_new_keeps_true_next_observations(marker, tmp_path, write_h5):
     extra = {"infos/qpos": np.zeros((15, 6)), "metadata/algorithm": "sac"}
     data = load(write_h5(tmp_path / "hopper_medium-v2.hdf5", marker.flat | extra))
-    marker.check(data)
+    assert marker.check(data)
     assert data.info.format == "d4rl"
     assert data.info.name == "hopper-medium-v2"
     assert (data.info.env, data.info.horizon) == ("Hopper-v4", 1000)
@@ -178,7 +178,7 @@ def test_d4rl_new_keeps_true_next_observations(marker, tmp_path, write_h5):
 
 def test_d4rl_old_has_no_next_observations(marker, tmp_path, write_h5):
     data = load(write_h5(tmp_path / "walker2d_random-v0.hdf5", without(marker.flat, "next_observations")))
-    marker.check(data, shifted=True)
+    assert marker.check(data, shifted=True)
 
 
 def test_d4rl_oldest_without_timeouts_is_cut_at_the_time_limit(tmp_path, write_h5):
@@ -194,7 +194,7 @@ def test_d4rl_oldest_without_timeouts_is_cut_at_the_time_limit(tmp_path, write_h
 def test_d4rl_without_timeouts_but_with_next_observations_needs_no_guess(marker, tmp_path, write_h5):
     lengths = (30, 40, 50)
     marker = type(marker)(lengths, (False, True, False))
-    marker.check(load(write_h5(tmp_path / "hopper_medium-v0.hdf5", without(marker.flat, "timeouts"))))
+    assert marker.check(load(write_h5(tmp_path / "hopper_medium-v0.hdf5", without(marker.flat, "timeouts"))))
 
 
 def test_d4rl_metadata_gives_environment_and_provenance(marker, tmp_path, write_h5):
@@ -209,7 +209,7 @@ def test_d4rl_metadata_gives_environment_and_provenance(marker, tmp_path, write_
         "metadata/d4rl_ref_max": 9.0,
     }
     data = load(write_h5(tmp_path / "x.hdf5", marker.flat | metadata))
-    marker.check(data)
+    assert marker.check(data)
     assert data.info.sources == ("a, 20 % random", "b, noise 0.1")
     assert data.source.tolist() == [0] * 3 + [1] + [1] * 4 + [0] * 2 + [1] * 5
     assert (data.info.env, data.info.horizon, data.info.references.low) == ("Hopper-v4", 500, -1.0)
@@ -225,7 +225,7 @@ def test_d3rlpy_flat(marker, tmp_path, write_h5):
     columns |= {"discrete_action": False, "version": "1.1.0"}
     data = load(write_h5(tmp_path / "log.h5", columns))
     assert data.info.format == "d3rlpy"
-    marker.check(data, shifted=True)
+    assert marker.check(data, shifted=True)
     with pytest.raises(DatasetError, match="discrete"):
         load(write_h5(tmp_path / "discrete.h5", columns | {"discrete_action": True}))
 
@@ -237,7 +237,7 @@ def test_d3rlpy_episodes(marker, tmp_path, write_h5):
         columns[f"actions_{e}"] = marker.actions(e)
         columns[f"rewards_{e}"] = marker.rewards(e)[:, None]
         columns[f"terminated_{e}"] = marker.ended[e]
-    marker.check(load(write_h5(tmp_path / "dump.h5", columns)), shifted=True)
+    assert marker.check(load(write_h5(tmp_path / "dump.h5", columns)), shifted=True)
     with pytest.raises(FileError, match="announces 5 episodes and lacks"):
         load(write_h5(tmp_path / "half.h5", without(columns, "rewards_3")))
 
@@ -264,7 +264,7 @@ def test_ogbench_as_published_drops_the_final_state_rows(marker, trajectories, t
     np.savez(tmp_path / "cube-single-play-v0.npz", **trajectories)
     data = load(tmp_path / "cube-single-play-v0.npz")
     assert data.info.format == "ogbench"
-    marker.check(data)
+    assert marker.check(data)
 
 
 def test_ogbench_terminals_are_not_ends_of_the_mdp(marker, trajectories, tmp_path):
@@ -282,7 +282,7 @@ def test_ogbench_compact(marker, trajectories, tmp_path):
     final = trajectories["terminals"]
     compact = trajectories | {"valids": 1 - final, "terminals": np.minimum(final + np.append(final[1:], 1.0), 1.0)}
     np.savez(tmp_path / "x.npz", **compact)
-    marker.check(load(tmp_path / "x.npz"))
+    assert marker.check(load(tmp_path / "x.npz"))
 
 
 def test_ogbench_regular(marker, tmp_path):
@@ -290,7 +290,7 @@ def test_ogbench_regular(marker, tmp_path):
     columns["terminals"] = (marker.flat["terminals"] | marker.flat["timeouts"]).astype(np.float32)
     columns["masks"] = 1.0 - marker.flat["terminals"]
     np.savez(tmp_path / "x.npz", **columns)
-    marker.check(load(tmp_path / "x.npz"))
+    assert marker.check(load(tmp_path / "x.npz"))
 
 
 # -- Minari ----------------------------------------------------------------------------------------------------------
@@ -338,7 +338,7 @@ def test_minari_episodes_are_in_the_order_of_their_numbers(marker, tmp_path):
     many = type(marker)(
         (3, 2, 1, 4, 2, 3, 1, 2, 2, 3, 4, 1), (True, False) * 6
     )  # episode_10 comes before episode_2 in a file
-    many.check(load(write_minari(tmp_path / "x-v0", many)))
+    assert many.check(load(write_minari(tmp_path / "x-v0", many)))
 
 
 def test_minari_dict_observations_are_flattened_in_sorted_order(marker, tmp_path):
@@ -347,7 +347,7 @@ def test_minari_dict_observations_are_flattened_in_sorted_order(marker, tmp_path
         "observations/goal/a": marker.observations(e)[:, :1],
     }
     data = load(write_minari(tmp_path / "x-v0", marker, parts))
-    marker.check(data)
+    assert marker.check(data)
     assert "dict observations were flattened in the order goal, z." in data.info.notes
 
 
@@ -385,4 +385,4 @@ def test_minari_written_by_minari_itself(marker, tmp_path, monkeypatch):
     boxes = [gym.spaces.Box(-np.inf, np.inf, (2,), np.float32), gym.spaces.Box(-1, 1, (1,), np.float32)]
     with pytest.warns(UserWarning, match="is set to None"):
         minari.create_dataset_from_buffers("marker-v0", buffers, observation_space=boxes[0], action_space=boxes[1])
-    marker.check(load("minari:marker-v0"))
+    assert marker.check(load("minari:marker-v0"))

@@ -208,7 +208,7 @@ VARIANTS = [
 @pytest.mark.parametrize("make", VARIANTS, ids=lambda f: f.__name__)
 def test_every_folder_makes_a_whole_page(make, tmp_path):
     make(tmp_path / "run")
-    read(tmp_path / "run")
+    assert read(tmp_path / "run").text
 
 
 def test_what_is_there_is_shown(tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dawm.errors import ConfigError, FileError
-from dawm.synth.library import FuturesConfig, _futures, build_library, open_library
+from dawm.synth.futures import FuturesConfig, _futures, build_library, open_library
 
 CONFIG = FuturesConfig(futures=6, block=64)
 

@@ -30,6 +30,7 @@ from dawm.run.folder import RunFolder
 from dawm.run.progress import progress_bar
 from dawm.types import Prediction
 from dawm.worldmodel.base import AbstractWorldModel
+from dawm.worldmodel.rollout import outcomes
 from dawm.worldmodel.trained import TrainedModel
 
 LARGEST = 6.0e4  # of half precision, nearly
@@ -172,18 +173,11 @@ def typical_deviation(model: AbstractWorldModel, data: Dataset, config: FuturesC
 
 @eqx.filter_jit
 def _futures(model: AbstractWorldModel, obs, action, source, futures: int, key) -> Prediction:
-    """(n, futures, ...) futures of n rows, every member as many as the others or one less."""
-    m, n = model.count, len(source)
-    each = -(-futures // m)
+    """(n, futures, ...) futures of n rows, every member as many as the others or one less, in turn."""
+    each = -(-futures // model.count)
 
-    def many(leaf):
-        wide = jnp.broadcast_to(jnp.asarray(leaf), (m, each, *leaf.shape))
-        return wide.reshape(m, each * n, *leaf.shape[1:])
+    def arranged(leaf):  # (members, each, n, ...)
+        leaf = jnp.moveaxis(leaf, (2, 1, 0), (0, 1, 2))
+        return leaf.reshape(leaf.shape[0], -1, *leaf.shape[3:])[:, :futures]
 
-    out = model.advance(many(obs), many(action), many(source), key)
-
-    def arranged(leaf):  # futures in turn from every member
-        leaf = leaf.reshape(m, each, n, *leaf.shape[2:])
-        return jnp.moveaxis(leaf, (2, 1, 0), (0, 1, 2)).reshape(n, each * m, *leaf.shape[3:])[:, :futures]
-
-    return jax.tree.map(arranged, out)
+    return jax.tree.map(arranged, outcomes(model, obs, action, source, each, key))
