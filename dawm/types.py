@@ -57,6 +57,7 @@ class Transition(NamedTuple):
     terminal: Bool[Array, "*b"]  # the MDP ended: never bootstrap through it; a cut recording is not terminal
     source: Int[Array, "*b"]  # provenance: which log, site or behaviour policy; -1 where unknown
     futures: Prediction | None = None  # m plausible outcomes of (obs, action), leaves (*b, m, ...)
+    cloning: Float[Array, "*b"] | None = None  # weight of the row where a policy imitates its action; None: 1
 
 
 class Segment(NamedTuple):
@@ -114,6 +115,11 @@ class Futures(Protocol):
     @property
     def data(self) -> str:
         """Fingerprint of the dataset."""
+        ...
+
+    @property
+    def members(self) -> int:
+        """Members of the model; future i of a row is of member i modulo this."""
         ...
 
     def rows(self, index: np.ndarray) -> Prediction: ...

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from dawm.types import Transition
 
@@ -20,12 +20,19 @@ class Learner(NamedTuple):
     """An algorithm. `state` is an `eqx.Module` with a field `step`, the number of updates done: an int32 scalar.
 
     `policy(state)` is itself an `eqx.Module`, a map of one observation to one action in [-1, 1], so that it keeps the
-    seed axis of the state it comes from.
+    seed axis of the state it comes from. So is `value(state)`, of one observation under that policy, where values are
+    learnt.
     """
 
     init: Callable[[PRNGKeyArray], Any]  # key -> state
     update: Callable[[Any, Transition, PRNGKeyArray], tuple[Any, dict[str, Array]]]  # (state, batch, key)
     policy: Callable[[Any], eqx.Module]  # state -> (obs -> action)
+    value: Callable[[Any], eqx.Module] | None = None  # state -> (obs -> value, in scaled rewards)
+
+
+def imitation(error: Float[Array, " b"], batch: Transition) -> Float[Array, ""]:
+    """Mean over a batch of how far a policy is from the recorded actions, by the weights of the rows if any."""
+    return (error if batch.cloning is None else batch.cloning * error).mean()
 
 
 def check_updates(learning_rate: float, discount: float, target_update_rate: float) -> None:
@@ -59,7 +66,7 @@ def over_seeds(learner: Learner) -> Learner:
         state, metrics = one(_with_step(state, None), batch, keys)
         return _with_step(state, step + 1), metrics
 
-    return Learner(init, update, learner.policy)
+    return Learner(init, update, learner.policy, learner.value)
 
 
 def _with_step(state: Any, step: Array | None) -> Any:

@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Int
 
 from dawm.agents.actors import DeterministicActor
-from dawm.agents.base import Learner
+from dawm.agents.base import Learner, imitation
 from dawm.agents.targets import Target, one_step
 from dawm.types import Spec
 
@@ -49,7 +49,7 @@ def make_bc(config: BCConfig, spec: Spec, steps: int, target: Target = one_step)
         return BCState(jnp.zeros((), jnp.int32), actor, optim.init(eqx.filter(actor, eqx.is_inexact_array)))
 
     def loss(actor, batch):
-        return jnp.square(jax.vmap(actor)(batch.obs) - batch.action).mean()
+        return imitation(jnp.square(jax.vmap(actor)(batch.obs) - batch.action).mean(-1), batch)
 
     def update(state, batch, key):
         del key

@@ -22,6 +22,7 @@ class PolicyConfig:
     batch_size: int = 256
     ratio: float = 0.0  # synthetic share of each batch, exact; above 0 exactly if synthetic data are given
     risk: RiskConfig = field(default_factory=RiskConfig)  # measure over plausible futures, where these are given
+    thin: float = 0.0  # imitation weighs 1 where the log supports (s, a) and 1 more times this where it has nothing
     seeds: int = 1  # policies trained at once; they use the seeds `seed`, `seed + 1`, ...
     seed: int = 0
     normalise_obs: bool = True  # standardise observations with the statistics of the real log
@@ -31,5 +32,7 @@ class PolicyConfig:
     def __post_init__(self):
         if self.batch_size < 1 or self.seeds < 1:
             raise ValueError(f"batch_size and seeds must be at least 1, got {self.batch_size} and {self.seeds}")
+        if self.thin < 0:
+            raise ValueError(f"thin is a further weight of imitation, at least 0; got {self.thin}")
         if not 0 <= self.ratio <= 1:
             raise ValueError(f"ratio is the synthetic share of a batch, between 0 and 1; got {self.ratio}")

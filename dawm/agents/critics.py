@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from dawm.agents.actors import DeterministicActor
 from dawm.nets.mlp import MLP
 
 T = TypeVar("T")
@@ -50,6 +51,16 @@ class ValueNet(eqx.Module):
 
     def __call__(self, obs: Float[Array, " obs"]) -> Float[Array, ""]:
         return self.net(obs)[0]
+
+
+class GreedyValue(eqx.Module):
+    """min_i Q_i(s, π(s)) of a deterministic policy."""
+
+    actor: DeterministicActor
+    critic: TwinCritic
+
+    def __call__(self, obs: Float[Array, " obs"]) -> Float[Array, ""]:
+        return self.critic(obs, self.actor(obs)).min()
 
 
 def bellman_target(

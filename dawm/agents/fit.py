@@ -19,6 +19,7 @@ import jax.random as jr
 import numpy as np
 
 from dawm.agents.base import over_seeds
+from dawm.agents.cloning import cloning_weights, log_support
 from dawm.agents.config import PolicyConfig
 from dawm.agents.policy import TrainedPolicy, TrainedState, initial_state, member_keys, policy_of
 from dawm.agents.registry import make_agent
@@ -65,6 +66,10 @@ def train_policy(
         outcomes = _futures(futures, data)
         real = real._replace(futures=outcomes)
         made = made and _alone(made, outcomes.reward.shape[1])
+    if config.thin > 0:
+        support = log_support(data, config.seed)
+        real = real._replace(cloning=cloning_weights(support, real, config.thin))
+        made = made and made._replace(cloning=cloning_weights(support, made, config.thin))
     pool = make_pool(
         real,
         made,
@@ -73,7 +78,7 @@ def train_policy(
     )
     run = None if folder is None else _start(folder, data, synthetic, futures, config)
     state = fit(
-        _make_update(config, spec, one_step if futures is None else over_futures(config.risk)),
+        _make_update(config, spec, one_step if futures is None else over_futures(config.risk, futures.members)),
         initial_state(config, spec, mean, scale),
         pool,
         config.loop,

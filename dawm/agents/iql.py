@@ -26,7 +26,7 @@ import optax
 from jaxtyping import Array, Int
 
 from dawm.agents.actors import DeterministicActor, GaussianActor
-from dawm.agents.base import Learner, check_updates
+from dawm.agents.base import Learner, check_updates, imitation
 from dawm.agents.critics import TwinCritic, ValueNet, expectile_loss, moved
 from dawm.agents.targets import Target, one_step
 from dawm.types import Spec
@@ -100,7 +100,7 @@ def make_iql(config: IQLConfig, spec: Spec, steps: int, target: Target = one_ste
             error = jnp.square(jax.vmap(actor)(batch.obs) - batch.action).sum(-1)
         else:
             error = -jax.vmap(actor.log_prob)(batch.obs, batch.action)
-        return (weight * error).mean()
+        return imitation(weight * error, batch)
 
     def update(state, batch, key):
         del key
@@ -120,7 +120,7 @@ def make_iql(config: IQLConfig, spec: Spec, steps: int, target: Target = one_ste
         nets, opts = (actor, critic, target_critic, value), (actor_opt, critic_opt, value_opt)
         return IQLState(state.step + 1, *nets, *opts), metrics
 
-    return Learner(init, update, policy=lambda state: state.actor)
+    return Learner(init, update, policy=lambda state: state.actor, value=lambda state: state.value)
 
 
 def _step(optim, loss, model, opt, *args):

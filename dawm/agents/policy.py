@@ -53,6 +53,7 @@ class TrainedPolicy:
     config: PolicyConfig
     step: int  # updates done
     dataset: str = "arrays"  # name of the log it was trained on
+    value: Any = None  # a map of one standardised observation to its value, where the learner has one
 
     @property
     def members(self) -> int:
@@ -69,8 +70,7 @@ class TrainedPolicy:
     def __getitem__(self, i: int) -> MemberPolicy:
         if not -self.members <= i < self.members:
             raise IndexError(f"member {i} of a policy that has {self.members}")
-        member = jax.tree.map(lambda leaf: leaf[i][None] if eqx.is_array(leaf) else leaf, self.actor)
-        return MemberPolicy(member, self.standardise, self.spec)
+        return MemberPolicy(_kept(self.actor, i), self.standardise, self.spec, _kept(self.value, i))
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +80,7 @@ class MemberPolicy:
     actor: Any
     standardise: Standardise
     spec: Spec
+    value: Any = None
 
     def __call__(self, obs: np.ndarray, *, key: PRNGKeyArray | None = None) -> np.ndarray:
         """Actions (n, act) at observations (n, obs), or one at one; raw units. Deterministic: the key is not read."""
@@ -87,6 +88,40 @@ class MemberPolicy:
         rows = jnp.atleast_2d(jnp.asarray(obs, jnp.float32))
         action = np.asarray(_act(self.actor, self.standardise, _bounds(self.spec), rows[None]))[0]
         return action[0] if np.ndim(obs) == 1 else action
+
+    @property
+    def traced(self) -> RawActor:
+        """The policy as a function that JAX can trace: raw observations (..., obs) to raw actions (..., act)."""
+        return RawActor(self.actor, self.standardise, _bounds(self.spec))
+
+    @property
+    def worth(self) -> RawValue | None:
+        """Raw observations (..., obs) to discounted returns, in the units of the rewards that it was trained on."""
+        return None if self.value is None else RawValue(self.value, self.standardise)
+
+
+class RawActor(eqx.Module):
+    """See `MemberPolicy.traced`."""
+
+    actor: Any
+    standardise: Standardise
+    bounds: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+    def __call__(self, obs: Float[Array, "*b obs"]) -> Float[Array, "*b act"]:
+        rows = obs.reshape(1, -1, obs.shape[-1])
+        return _act(self.actor, self.standardise, self.bounds, rows)[0].reshape(*obs.shape[:-1], -1)
+
+
+class RawValue(eqx.Module):
+    """See `MemberPolicy.worth`."""
+
+    value: Any
+    standardise: Standardise
+
+    def __call__(self, obs: Float[Array, "*b obs"]) -> Float[Array, "*b"]:
+        rows = self.standardise(obs.reshape(-1, obs.shape[-1]))
+        values = eqx.filter_vmap(lambda value, rows: jax.vmap(value)(rows), in_axes=(eqx.if_array(0), None))
+        return values(self.value, rows)[0].reshape(obs.shape[:-1])
 
 
 def load_policy(folder: str | Path, *, step: int | None = None) -> TrainedPolicy:
@@ -117,8 +152,14 @@ def member_keys(config: PolicyConfig) -> Array:
 
 def policy_of(state: TrainedState, spec: Spec, config: PolicyConfig, step: int, dataset: str) -> TrainedPolicy:
     """The policy that a training state holds."""
-    actor = make_agent(config.algo, spec, config.loop.steps).policy(state.learner)
-    return TrainedPolicy(actor, state.standardise, spec, config, step, dataset)
+    learner = make_agent(config.algo, spec, config.loop.steps)
+    value = None if learner.value is None else learner.value(state.learner)
+    return TrainedPolicy(learner.policy(state.learner), state.standardise, spec, config, step, dataset, value)
+
+
+def _kept(actor: Any, i: int) -> Any:
+    """Member i of a map, its leading axis kept."""
+    return jax.tree.map(lambda leaf: leaf[i][None] if eqx.is_array(leaf) else leaf, actor)
 
 
 def _bounds(spec: Spec) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

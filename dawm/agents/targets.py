@@ -9,6 +9,8 @@ v is the learner's own value of a next state. Measures ρ of m equally likely ou
     cvar       the average of the worst share `level` (Rockafellar & Uryasev 2000); a boundary outcome counts in part
     mean_std   the average less `level` standard deviations
     worst      the average of the `level` worst (a count)
+    disagree   the average less `level` standard deviations, between the members of the model, of each member's average:
+               the inconsistency of MOBILE (Sun et al. 2023, eq. 7), which reads it from one network per member
 
 After 1R2R (Rigter et al. 2023), which keeps the worst of ten successors. A learner gets its target as a function, and
 never asks which it is.
@@ -25,6 +27,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dawm.agents.critics import bellman_target
+from dawm.errors import ConfigError
 from dawm.types import Transition
 
 Value = Callable[[Array], Array]  # next observations (..., obs) -> values (...)
@@ -35,14 +38,16 @@ Target = Callable[[Value, Transition, float], Array]  # (value, batch, discount)
 class RiskConfig:
     """The measure over the futures of a transition."""
 
-    measure: Literal["mean", "cvar", "mean_std", "worst"] = "mean"
-    level: float = 0.25  # share (cvar), number of standard deviations (mean_std), or count (worst)
+    measure: Literal["mean", "cvar", "mean_std", "worst", "disagree"] = "mean"
+    level: float = 0.25  # share (cvar), number of standard deviations (mean_std, disagree), or count (worst)
 
     def __post_init__(self):
         if self.measure == "cvar" and not 0 < self.level <= 1:
             raise ValueError(f"the level of cvar is a share in (0, 1], got {self.level}")
-        if self.measure == "mean_std" and self.level < 0:
-            raise ValueError(f"the level of mean_std is a number of standard deviations, at least 0, got {self.level}")
+        if self.measure in ("mean_std", "disagree") and self.level < 0:
+            raise ValueError(
+                f"the level of {self.measure} is a number of standard deviations, at least 0, got {self.level}"
+            )
         if self.measure == "worst" and (self.level < 1 or self.level != int(self.level)):
             raise ValueError(f"the level of worst is a count, at least 1, got {self.level}")
 
@@ -52,26 +57,34 @@ def one_step(value: Value, batch: Transition, discount: float) -> Float[Array, "
     return bellman_target(batch.reward, batch.terminal, value(batch.next_obs), discount)
 
 
-def over_futures(config: RiskConfig) -> Target:
-    """The target over `batch.futures`."""
+def over_futures(config: RiskConfig, members: int = 1) -> Target:
+    """The target over `batch.futures`, of which number i was made by member i modulo `members` of the model.
+
+    Raises ConfigError where a measure of disagreement is asked of one member.
+    """
+    if config.measure == "disagree" and members < 2:
+        raise ConfigError("`risk.measure` disagree compares members of a world model, and these futures are of one.")
 
     def target(value: Value, batch: Transition, discount: float) -> Float[Array, " b"]:
         futures = batch.futures
         assert futures is not None
         b, m = futures.reward.shape
         values = value(futures.next_obs.reshape(b * m, -1)).reshape(b, m)
-        return risk(futures.reward + discount * (1 - futures.terminal_prob) * values, config)
+        return risk(futures.reward + discount * (1 - futures.terminal_prob) * values, config, members)
 
     return target
 
 
-def risk(outcomes: Float[Array, "*b m"], config: RiskConfig) -> Float[Array, "*b"]:
-    """The measure of m equally likely outcomes."""
+def risk(outcomes: Float[Array, "*b m"], config: RiskConfig, members: int = 1) -> Float[Array, "*b"]:
+    """The measure of m equally likely outcomes, number i of member i modulo `members`."""
     m = outcomes.shape[-1]
     if config.measure == "mean":
         return outcomes.mean(-1)
     if config.measure == "mean_std":
         return outcomes.mean(-1) - config.level * outcomes.std(-1)
+    if config.measure == "disagree":
+        own = jax.nn.one_hot(jnp.arange(m) % members, members)
+        return outcomes.mean(-1) - config.level * (outcomes @ (own / own.sum(0))).std(-1)
     if config.measure == "worst":
         return jax.lax.top_k(-outcomes, min(int(config.level), m))[0].mean(-1) * -1
     share = config.level * m

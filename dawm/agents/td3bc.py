@@ -24,8 +24,8 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from dawm.agents.actors import DeterministicActor
-from dawm.agents.base import Learner, check_updates
-from dawm.agents.critics import TwinCritic, moved
+from dawm.agents.base import Learner, check_updates, imitation
+from dawm.agents.critics import GreedyValue, TwinCritic, moved
 from dawm.agents.targets import Target, one_step
 from dawm.types import Spec
 
@@ -100,7 +100,7 @@ def make_td3bc(config: TD3BCConfig, spec: Spec, steps: int, target: Target = one
         action = jax.vmap(actor)(batch.obs)
         q = jax.vmap(critic.first)(batch.obs, action)
         weight = config.alpha / jax.lax.stop_gradient(jnp.abs(q).mean())
-        return -weight * q.mean() + jnp.square(action - batch.action).mean()
+        return -weight * q.mean() + imitation(jnp.square(action - batch.action).mean(-1), batch)
 
     def move_slow(slow, critic, batch):
         loss, grad = eqx.filter_value_and_grad(actor_loss)(slow.actor, critic, batch)
@@ -123,4 +123,4 @@ def make_td3bc(config: TD3BCConfig, spec: Spec, steps: int, target: Target = one
         metrics = {"actor/loss": slow.loss, "critic/loss": loss, "critic/q_mean": q_mean}
         return TD3BCState(step, critic, critic_opt, slow), metrics
 
-    return Learner(init, update, policy=lambda state: state.slow.actor)
+    return Learner(init, update, lambda state: state.slow.actor, lambda s: GreedyValue(s.slow.actor, s.critic))

@@ -13,6 +13,7 @@ def flags(parser: Parser) -> None:
     parser.flag("--out", metavar="DIR", required=True, help="run folder; an unfinished one is taken up again")
     parser.flag("--data", metavar="DATASET", help="the rows to make futures for (those of the training file)")
     parser.flag("--count", metavar="M", type=whole, default=16, help="futures of each row (16)")
+    parser.flag("--raw", help="without the correction that `dawm calibrate` found")
     parser.flag("--seed", metavar="N", type=whole, default=0, help="of the futures (0)")
     parser.common()
 
@@ -25,7 +26,7 @@ def execute(flags: argparse.Namespace) -> Outcome:
     from dawm.synth.futures import FuturesConfig, build_library
 
     try:
-        config = FuturesConfig(futures=flags.count, seed=flags.seed)
+        config = FuturesConfig(futures=flags.count, recalibrated=not flags.raw, seed=flags.seed)
     except ValueError as error:
         raise ConfigError(f"{error}.") from None
     model = stored_model(flags.model, used_in=flags.out)

@@ -96,6 +96,12 @@ VERBS = {
         "scores of a policy in its environment",
         ("dawm eval runs/iql --env Hopper-v5 --episodes 20",),
     ),
+    "plan": Verb(
+        "dawm.cli.plan",
+        "MODEL_DIR [--env ID]",
+        "scores of a planner in a world model, from scratch or from a policy",
+        ("dawm plan runs/model --policy runs/iql --env Hopper-v5 --set planner.risk.measure=cvar",),
+    ),
     "report": Verb("dawm.cli.report", "DIR", "the HTML page about a run folder", ("dawm report runs/demo",)),
     "resume": Verb(
         "dawm.cli.resume",
@@ -116,7 +122,6 @@ cube-single-play-v0), several joined with +, or `demo`, the Hopper dataset insid
 every command: --json (one JSON object on standard output), --quiet, --help
 training too:  --preset fast|default|paper, --config FILE, --set KEY=VALUE, --seed N, --dry-run
 exit status:   0 fine, 1 a named problem of data or run, 2 unusable command or file, 130 Ctrl-C
-
 start here:    dawm run demo --preset fast"""
 
 

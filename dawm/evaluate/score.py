@@ -8,14 +8,20 @@ stands alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dawm.agents.policy import TrainedPolicy, load_policy
 from dawm.data.dataset import References
 from dawm.evaluate.rollouts import Episodes, rollout
-from dawm.evaluate.statistics import Scores
+from dawm.evaluate.statistics import Scores, cvar
 from dawm.run.folder import RunFolder, environment
+from dawm.types import Spec
+
+WORST = 0.1  # share of the episodes whose mean is the CVaR
 
 
 def score_policy(
@@ -29,23 +35,48 @@ def score_policy(
     """Play `episodes` episodes with every seed of the policy; from a run folder, also write its `scores.json`.
 
     `references` are the returns that mean 0 and 100; by default those known for the dataset and environment, if any.
+    `return_cvar` is the mean of the worst tenth of all episodes, `failure_rate` the share of them that the MDP ended
+    (in tasks that end at success: the share of successes).
     `iqm` and interval are over seeds, or over episodes where there is one seed (`interval_over` says which).
     """
     folder = None if isinstance(policy, TrainedPolicy) else RunFolder.open(policy, "policy")
     trained = policy if isinstance(policy, TrainedPolicy) else load_policy(policy)
-    references = references or _known_references(trained.dataset, env)
-    played = rollout(trained.act, env, episodes=episodes, seed=seed, members=trained.members, spec=trained.spec)
-    result = _describe(played, references) | {
-        "env": env,
-        "episodes": episodes,
-        "seeds": trained.members,
-        "evaluation_seed": seed,
-        "checkpoint": trained.step,
-        "versions": environment()["versions"],
-    }
+    result = score_actions(
+        trained.act,
+        env,
+        name=trained.dataset,
+        spec=trained.spec,
+        members=trained.members,
+        episodes=episodes,
+        seed=seed,
+        references=references,
+    )
+    result["checkpoint"] = trained.step
     if folder is not None:
         folder.write_json("scores.json", result)
     return result
+
+
+def score_actions(
+    act: Callable[[np.ndarray], Any],
+    env: str,
+    *,
+    name: str,
+    spec: Spec,
+    members: int = 1,
+    episodes: int = 10,
+    seed: int = 10_000,
+    references: References | None = None,
+) -> dict[str, Any]:
+    """The same of anything that acts (see `evaluate.rollouts.rollout`); `name` is the dataset that it comes from."""
+    played = rollout(act, env, episodes=episodes, seed=seed, members=members, spec=spec)
+    return _describe(played, references or _known_references(name, env)) | {
+        "env": env,
+        "episodes": episodes,
+        "seeds": members,
+        "evaluation_seed": seed,
+        "versions": environment()["versions"],
+    }
 
 
 def _describe(played: Episodes, references: References | None) -> dict[str, Any]:
@@ -57,6 +88,8 @@ def _describe(played: Episodes, references: References | None) -> dict[str, Any]
         "terminated": played.terminated.tolist(),
         "return_mean": raw.mean,
         "return_std": raw.std,
+        "return_cvar": cvar(played.returns, WORST),
+        "failure_rate": float(played.terminated.mean()),
         "return_iqm": raw.iqm,
         "return_interval": raw.interval and list(raw.interval),
         "interval_over": raw.over,

@@ -27,6 +27,13 @@ def iqm(scores: Float[np.ndarray, " ..."]) -> float:
     return float(flat[trimmed : flat.size - trimmed].mean())
 
 
+def cvar(values: Float[np.ndarray, " ..."], level: float) -> float:
+    """Mean of the worst share `level` of all entries; the one on the boundary counts in part."""
+    flat = np.sort(np.asarray(values, np.float64), axis=None)
+    weight = np.clip(level * flat.size - np.arange(flat.size), 0.0, 1.0)
+    return float(flat @ weight / weight.sum())
+
+
 def optimality_gap(scores: Float[np.ndarray, " ..."], target: float = 100.0) -> float:
     """How far the scores stay below `target` on average; what exceeds it does not count. Lower is better."""
     return float(target - np.minimum(scores, target).mean())

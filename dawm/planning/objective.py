@@ -27,7 +27,9 @@ def particle_returns(
     value: Callable[[Array], Array] | None,
     key: PRNGKeyArray,
 ) -> Float[Array, "n c p"]:
-    """Returns of c plans from each of n states, for `particles` particles of each member (p in all)."""
+    """Returns of c plans from each of n states, for `particles` particles of each member; particle i of p is of member
+    i modulo their number.
+    """
     m, (n, c, horizon, _) = model.count, plans.shape
 
     def spread(leaf):  # (n, c, ...) -> (m, n * c * particles, ...)
@@ -49,4 +51,4 @@ def particle_returns(
     (last, alive, total), _ = jax.lax.scan(step, carry, (jnp.moveaxis(plans, 2, 0), gains, jr.split(key, horizon)))
     if value is not None:
         total = total + discount**horizon * alive * value(last)
-    return jnp.moveaxis(total.reshape(m, n, c, particles), 0, 2).reshape(n, c, m * particles)
+    return jnp.moveaxis(total.reshape(m, n, c, particles), 0, 3).reshape(n, c, particles * m)

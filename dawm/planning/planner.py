@@ -92,7 +92,7 @@ def _plan(model, obs, plan, key, spec: Spec, config: PlannerConfig, policy, valu
 
     def scored(plans, key):
         returns = particle_returns(model, obs, centre + scale * plans, config.particles, config.discount, value, key)
-        return risk(returns, config.risk)
+        return risk(returns, config.risk, model.count)
 
     for i in range(config.refinements):
         key_draw, key_score = jr.split(jr.fold_in(key, i))

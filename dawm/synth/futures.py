@@ -5,6 +5,9 @@ deviation of its dimension; the means are in single precision. So a nearly deter
 million futures of 12 numbers take about 29 MB. Blocks are memory-mapped: a library may be larger than memory. Block i
 is made from the key folded with i, so it can be taken up where it was interrupted, or made again from its seed.
 
+Where `dawm calibrate` has fitted a correction of the model's spread, the futures are corrected before they are stored
+(keeping their ranks), so that what is averaged over them later is a calibrated forecast.
+
 Run folder (kind `futures`): blocks/00000.npy ..., library.json.
 """
 
@@ -29,6 +32,7 @@ from dawm.run.config import to_dict
 from dawm.run.folder import RunFolder
 from dawm.run.progress import progress_bar
 from dawm.types import Prediction
+from dawm.uncertainty.recalibrate import Recalibration
 from dawm.worldmodel.base import AbstractWorldModel
 from dawm.worldmodel.rollout import outcomes
 from dawm.worldmodel.trained import TrainedModel
@@ -42,6 +46,7 @@ class FuturesConfig:
 
     futures: int = 16  # of each recorded (s, a), spread over the members
     block: int = 4_096  # rows of a file
+    recalibrated: bool = True  # corrected by what `dawm calibrate` found, where it has been run
     seed: int = 0
 
     def __post_init__(self):
@@ -58,6 +63,7 @@ class FuturesLibrary:
     block: int
     origin: str  # its folder
     data: str  # fingerprint of the dataset
+    members: int  # of the model; future i of a row is of member i modulo this
 
     def __len__(self) -> int:
         return sum(map(len, self.blocks))
@@ -94,25 +100,29 @@ def build_library(
             f"the model is of {model.spec.obs_dim} observation and {model.spec.act_dim} action dimensions,"
             f" `{data.info.name}` has {data.obs.shape[1]} and {data.action.shape[1]}."
         )
+    correction = model.recalibration if config.recalibrated else None
     settings = {
         "futures": to_dict(config),
         "model": {"path": model.known_as or str(model.folder), "fingerprint": model.fingerprint},
+        "correction": None if correction is None else correction.fingerprint,
         "data": {"name": data.info.name, "origin": data.info.origin, "fingerprint": data.fingerprint},
     }
     run = RunFolder.start(folder, "futures", settings, {"seed": config.seed})
     if run.finished:
         return open_library(folder)
-    unit, begun = typical_deviation(model.model, data, config), time.monotonic()
+    unit, begun = typical_deviation(model.model, data, config, correction), time.monotonic()
     (run.path / "blocks").mkdir(exist_ok=True)
     with progress_bar("futures", len(data), "rows") as advance:
         for number, first in enumerate(range(0, len(data), config.block)):
             path = run.path / "blocks" / f"{number:05d}.npy"
             rows = np.arange(first, min(first + config.block, len(data)))
             if not path.exists():
-                block = make_block(model.model, data, rows, unit, config, jr.fold_in(jr.key(config.seed), number))
+                key = jr.fold_in(jr.key(config.seed), number)
+                block = make_block(model.model, data, rows, unit, config, key, correction)
                 write_whole(path, lambda file, block=block: np.save(file, block))  # type: ignore[arg-type]
             advance(int(rows[-1]) + 1, "")
     facts = {"rows": len(data), "futures": config.futures, "block": config.block, "unit": unit.tolist()}
+    facts |= {"members": min(model.model.count, config.futures), "correction": correction and correction.method}
     seconds = time.monotonic() - begun
     size = sum(p.stat().st_size for p in (run.path / "blocks").glob("*.npy"))
     rate = {"seconds": round(seconds, 3), "bytes_per_million_futures": size / (len(data) * config.futures) * 1e6}
@@ -136,23 +146,27 @@ def open_library(folder: str | Path) -> FuturesLibrary:
     if sum(map(len, blocks)) != facts["rows"]:
         raise FileError(f"blocks of `{folder}` are missing. Delete `{run.path / 'finished'}`, and make them again.")
     data = run.read_config()["config"]["data"]["fingerprint"]
-    return FuturesLibrary(blocks, np.asarray(facts["unit"], np.float32), facts["block"], f"futures:{run.path}", data)
+    unit = np.asarray(facts["unit"], np.float32)
+    return FuturesLibrary(blocks, unit, facts["block"], f"futures:{run.path}", data, facts["members"])
 
 
 def make_block(
-    model: AbstractWorldModel, data: Dataset, rows: np.ndarray, unit: np.ndarray, config: FuturesConfig, key: jax.Array
+    model: AbstractWorldModel,
+    data: Dataset,
+    rows: np.ndarray,
+    unit: np.ndarray,
+    config: FuturesConfig,
+    key: jax.Array,
+    correction: Recalibration | None = None,
 ) -> np.ndarray:
     """The futures of some rows as they are stored."""
     padded = np.concatenate([rows, np.repeat(rows[-1:], config.block - len(rows))])
-    out = jax.device_get(
-        _futures(model, data.obs[padded], data.action[padded], data.source[padded], config.futures, key)
-    )
-    outcome = np.concatenate([out.next_obs, out.reward[..., None]], -1)[: len(rows)]
+    outcome, end = (leaf[: len(rows)] for leaf in _outcomes(model, data, padded, config, key, correction))
     block = np.empty(len(rows), layout(*outcome.shape[1:]))
     block["centre"] = outcome.mean(1)
     deviation = (outcome - block["centre"][:, None]) / unit
     block["deviation"] = np.clip(deviation, -LARGEST, LARGEST)
-    block["end"] = out.terminal_prob[: len(rows)]
+    block["end"] = end
     return block
 
 
@@ -161,14 +175,32 @@ def layout(futures: int, dims: int) -> np.dtype:
     return np.dtype([("centre", "<f4", (dims,)), ("deviation", "<f2", (futures, dims)), ("end", "<f2", (futures,))])
 
 
-def typical_deviation(model: AbstractWorldModel, data: Dataset, config: FuturesConfig) -> np.ndarray:
+def typical_deviation(
+    model: AbstractWorldModel, data: Dataset, config: FuturesConfig, correction: Recalibration | None = None
+) -> np.ndarray:
     """Unit of the deviations: their root mean square over some rows, and never so small that a few units overflow."""
     rows = np.random.default_rng(config.seed).integers(0, len(data), config.block)
-    columns = data.obs[rows], data.action[rows], data.source[rows]
-    out = jax.device_get(_futures(model, *columns, config.futures, jr.key(config.seed)))
-    outcome = np.concatenate([out.next_obs, out.reward[..., None]], -1)
+    outcome, _ = _outcomes(model, data, rows, config, jr.key(config.seed), correction)
     typical = np.sqrt(np.square(outcome - outcome.mean(1, keepdims=True)).mean((0, 1)))
     return np.maximum(typical, 1e-6 * np.maximum(np.abs(outcome).max((0, 1)), 1e-6)).astype(np.float32)
+
+
+def _outcomes(
+    model: AbstractWorldModel,
+    data: Dataset,
+    rows: np.ndarray,
+    config: FuturesConfig,
+    key: jax.Array,
+    correction: Recalibration | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(next state and reward (n, m, obs + 1), probability of the end (n, m)) of the futures of some rows."""
+    columns = data.obs[rows], data.action[rows], data.source[rows]
+    out = jax.device_get(_futures(model, *columns, config.futures, key))
+    outcome = np.concatenate([out.next_obs, out.reward[..., None]], -1)
+    if correction is not None:  # it knows samples (m, n, steps, d), in any units
+        samples = np.swapaxes(outcome, 0, 1)[:, :, None].astype(np.float64)
+        outcome = np.swapaxes(correction.apply(samples)[:, :, 0], 0, 1)
+    return outcome, out.terminal_prob
 
 
 @eqx.filter_jit

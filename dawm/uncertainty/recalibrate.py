@@ -16,6 +16,7 @@ coupling, Schefzik et al. 2013), so what a model knows of the dependence of dime
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,13 @@ class Recalibration:
         for h, d in np.ndindex(raw.shape[1:]):
             out[:, h, d] = np.interp(raw[:, h, d], strictly(self.table[h, d]), KNOTS)
         return out
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of factors and tables."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.factor, np.float64).tobytes())
+        digest.update(np.ascontiguousarray(self.table, np.float64).tobytes())
+        return digest.hexdigest()
 
     def save(self, path: Path) -> None:
         """Write as JSON, whole or not at all."""

@@ -20,7 +20,7 @@ from dawm.errors import ConfigError
 from dawm.run.loop import LoopConfig
 from dawm.types import Prediction, Transition
 
-MEASURES = [("mean", 0.25), ("cvar", 0.25), ("cvar", 0.3), ("mean_std", 1.0), ("worst", 2)]
+MEASURES = [("mean", 0.25), ("cvar", 0.25), ("cvar", 0.3), ("mean_std", 1.0), ("worst", 2), ("disagree", 1.0)]
 
 
 def test_by_hand():
@@ -33,6 +33,9 @@ def test_by_hand():
     assert risk(x, RiskConfig("mean_std", 2.0))[0] == pytest.approx(2.5 - 2 * np.sqrt(1.25))
     assert risk(x, RiskConfig("worst", 3))[0] == 2
     assert risk(x, RiskConfig("worst", 9))[0] == 2.5
+    assert risk(x, RiskConfig("disagree", 2.0), members=2)[0] == pytest.approx(2.5 - 2 * 1.0)  # means 3.5 and 1.5
+    same = jnp.array([[4.0, 4.0, 1.0, 1.0]])  # what both members call chance is no disagreement
+    assert risk(same, RiskConfig("disagree", 2.0), members=2)[0] == 2.5
 
 
 @settings(max_examples=40, deadline=None)
@@ -40,11 +43,12 @@ def test_by_hand():
 def test_a_measure_is_below_the_mean_and_moves_with_units(seed, row, shift, scale):
     x = jnp.asarray(np.random.default_rng(seed).normal(size=(3, 10)))
     config = RiskConfig(*row)
-    assert (risk(x, config) <= x.mean(-1) + 1e-5).all()
-    np.testing.assert_allclose(risk(scale * x + shift, config), scale * risk(x, config) + shift, rtol=1e-3, atol=1e-3)
+    found = risk(x, config, 3)
+    assert (found <= x.mean(-1) + 1e-5).all()
+    np.testing.assert_allclose(risk(scale * x + shift, config, 3), scale * found + shift, rtol=1e-3, atol=1e-3)
     worse = x.at[:, 0].add(-1.0)
-    if config.measure != "mean_std":  # which is not monotone, as is well known
-        assert (risk(worse, config) <= risk(x, config) + 1e-6).all()
+    if config.measure not in ("mean_std", "disagree"):  # which are not monotone, as is well known
+        assert (risk(worse, config, 3) <= found + 1e-6).all()
 
 
 @pytest.mark.parametrize("bad", [("cvar", 0.0), ("cvar", 1.5), ("mean_std", -1), ("worst", 0), ("worst", 1.5)])
@@ -76,7 +80,7 @@ def gamble(n: int = 2000, seed: int = 0) -> Dataset:
 class Known:
     """The exact futures of the gamble."""
 
-    origin = "futures:known"
+    origin, members = "futures:known", 1
 
     def __init__(self, data: Dataset, count: int = 64):
         self.data, rng = data.fingerprint, np.random.default_rng(1)
@@ -112,6 +116,13 @@ def test_futures_that_are_the_recorded_outcomes_change_nothing():
     plain, with_futures = train_policy(data, config), train_policy(data, config, futures=known)
     obs = np.linspace(-1, 1, 5)[:, None]
     np.testing.assert_allclose(plain[0](obs), with_futures[0](obs), atol=1e-5)
+
+
+def test_disagreement_needs_members():
+    data = gamble(50)
+    config = PolicyConfig(risk=RiskConfig("disagree"), loop=LoopConfig(steps=1, chunk=1))
+    with pytest.raises(ConfigError, match="disagree compares members"):
+        train_policy(data, config, futures=Known(data))
 
 
 def test_futures_of_other_data_are_refused():

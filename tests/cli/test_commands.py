@@ -121,6 +121,24 @@ def test_calibrate_judges_held_out_episodes_and_keeps_the_correction(reference, 
     assert "Are its futures honest?" in (folder / "report.html").read_text()
 
 
+def test_a_planner_with_a_policy_plays_and_is_recorded(reference, tmp_path, capsys):
+    out, _ = reference
+    words = ["plan", out / "model", "--policy", out / "policies/td3bc", "--episodes", "1", "--out", tmp_path / "plan"]
+    small = ["planner.horizon=2", "planner.candidates=4", "planner.refinements=1", "dynamics=ensemble"]
+    words += ["--env", "Pendulum-v1", "--json", "--quiet"] + [w for s in small for w in ("--set", s)]
+    found = []
+    for _ in range(2):
+        assert main(list(map(str, words))) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[0]["episodes"] == 1
+    assert found[0]["return_mean"] <= 0
+    assert found[0]["returns"] == found[1]["returns"]  # the second time it is read
+    stored = tomllib.loads((tmp_path / "plan/run.toml").read_text())
+    assert stored["kind"] == "planner"
+    assert stored["config"]["play"]["planner"]["horizon"] == 2
+    assert main([*map(str, words[:-2]), "planner.horizon=0"]) == 2
+
+
 @pytest.mark.slow
 def test_the_latent_model_from_the_log_to_transitions(log, tiny, tmp_path, capsys):
     small = ["members=2", "context=8", "body.width=16", "body.depth=1", "body.embed=8", "process.steps=2"]

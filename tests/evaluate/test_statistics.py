@@ -6,6 +6,7 @@ from scipy.stats import mannwhitneyu, trim_mean
 
 from dawm.evaluate.statistics import (
     Scores,
+    cvar,
     iqm,
     optimality_gap,
     performance_profile,
@@ -90,3 +91,9 @@ def test_one_seed_has_an_interval_over_episodes_only():
     assert single.interval is None
     assert "±" not in str(single)
     assert "no interval" in str(single)
+
+
+def test_cvar_is_the_mean_of_the_worst_share():
+    assert cvar(np.array([[4.0, 1.0], [3.0, 2.0]]), 0.5) == 1.5
+    assert cvar(np.array([4.0, 1.0, 3.0, 2.0]), 0.375) == pytest.approx((1 + 0.5 * 2) / 1.5)
+    assert cvar(np.array([4.0, 1.0]), 0.1) == 1

@@ -11,6 +11,7 @@ import pytest
 
 from dawm.errors import ConfigError, FileError
 from dawm.synth.futures import FuturesConfig, _futures, build_library, open_library
+from dawm.uncertainty.recalibrate import KNOTS, Recalibration
 
 CONFIG = FuturesConfig(futures=6, block=64)
 
@@ -52,6 +53,28 @@ def test_futures_spread_around_what_was_recorded(library, few):
     found = library[0].rows(np.arange(len(few)))
     error = np.abs(found.next_obs.mean(1) - few.next_obs)[:, :2]
     assert error.mean() < 2 * found.next_obs.std(1)[:, :2].mean()
+
+
+def test_a_correction_moves_what_is_stored_and_not_its_order(library, trained, few, tmp_path):
+    dims = few.obs.shape[1] + 1
+    table = np.broadcast_to(KNOTS, (2, dims, len(KNOTS)))
+    correction = Recalibration("temperature", np.full((2, dims), 3.0), table, 100, 10)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    correction.save(folder / "recalibration.json")
+    model = dataclasses.replace(trained, folder=folder, fresh=trained.networks)
+    found = build_library(model, few, CONFIG, folder=tmp_path / "futures").rows(np.arange(len(few)))
+    raw = library[0].rows(np.arange(len(few)))
+    centre = raw.next_obs.mean(1, keepdims=True)
+    unit = raw.next_obs.std((0, 1))
+    np.testing.assert_allclose(found.next_obs / unit, (centre + 3 * (raw.next_obs - centre)) / unit, atol=0.05)
+    np.testing.assert_array_equal(found.terminal_prob, raw.terminal_prob)
+    off = dataclasses.replace(CONFIG, recalibrated=False)
+    same = build_library(model, few, off, folder=tmp_path / "off").rows(np.arange(len(few)))
+    np.testing.assert_array_equal(same.next_obs, raw.next_obs)
+    dataclasses.replace(correction, factor=2 * correction.factor).save(folder / "recalibration.json")
+    with pytest.raises(ConfigError, match="correction"):  # the model was calibrated anew: no half of each
+        build_library(dataclasses.replace(model), few, CONFIG, folder=tmp_path / "futures")
 
 
 def test_blocks_that_are_missing_are_made_again_to_the_same_bytes(library, trained, few, tmp_path):

@@ -1,0 +1,125 @@
+"""A planner in an environment: which model it plans in, which policy warms it up, and what it scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+from jaxtyping import PRNGKeyArray
+
+from dawm.agents.policy import TrainedPolicy
+from dawm.data.dataset import References
+from dawm.errors import ConfigError
+from dawm.evaluate.score import score_actions
+from dawm.planning.planner import Planner, PlannerConfig
+from dawm.run.config import to_dict
+from dawm.run.folder import RunFolder
+from dawm.types import Dynamics, Prediction
+from dawm.worldmodel.base import AbstractWorldModel
+from dawm.worldmodel.trained import TrainedModel
+from dawm.worldmodel.yardsticks import gaussian_members
+
+
+@dataclass(frozen=True)
+class PlayConfig:
+    """A planner and what it plans with."""
+
+    planner: PlannerConfig = field(default_factory=PlannerConfig)
+    dynamics: Literal["model", "ensemble"] = "model"  # the diffusion model, or the Gaussian ensemble trained beside it
+    member: int = 0  # seed of the policy that warms up
+    terminal_value: bool = True  # what the policy's critic says of the last state; needs one
+
+    def __post_init__(self):
+        if self.member < 0:
+            raise ValueError(f"member is a seed of the policy, at least 0; got {self.member}")
+
+
+class Ending(eqx.Module):
+    """Other dynamics with the ends of a world model."""
+
+    dynamics: Any
+    model: AbstractWorldModel
+
+    @property
+    def count(self) -> int:
+        return self.dynamics.count
+
+    def advance(self, obs, action, source, key: PRNGKeyArray) -> Prediction:
+        out = self.dynamics.advance(obs, action, source, key)
+        ends = jax.vmap(jax.vmap(self.model.end_probability))(obs, action, out.next_obs)
+        return out._replace(terminal_prob=ends)
+
+
+def dynamics_of(trained: TrainedModel, name: str) -> Dynamics:
+    """What `PlayConfig.dynamics` names."""
+    if name == "model":
+        return trained.model
+    return Ending(gaussian_members(trained.networks.ensemble, trained.model.scales, 0.0), trained.model)
+
+
+def make_planner(trained: TrainedModel, config: PlayConfig, policy: TrainedPolicy | None = None) -> Planner:
+    """The planner that the configuration describes.
+
+    Raises ConfigError where the policy belongs to another task, has no such member, or has values in other units.
+    """
+    start = value = None
+    if policy is not None:
+        sizes = (policy.spec.obs_dim, policy.spec.act_dim), (trained.spec.obs_dim, trained.spec.act_dim)
+        if sizes[0] != sizes[1]:
+            raise ConfigError(
+                f"the policy has {sizes[0][0]} observation and {sizes[0][1]} action dimensions, the model"
+                f" {sizes[1][0]} and {sizes[1][1]}: they belong to different tasks."
+            )
+        if config.member >= policy.members:
+            raise ConfigError(f"`member` is {config.member} and the policy has {policy.members}, numbered from 0.")
+        member = policy[config.member]
+        start, value = member.traced, member.worth if config.terminal_value else None
+        if value is not None and policy.config.normalise_reward:
+            raise ConfigError(
+                "the policy's values are of normalised rewards, which the model's are not: set terminal_value=false."
+            )
+    return Planner(dynamics_of(trained, config.dynamics), trained.spec, config.planner, policy=start, value=value)
+
+
+def score_planner(
+    trained: TrainedModel,
+    env: str,
+    config: PlayConfig | None = None,
+    *,
+    policy: TrainedPolicy | None = None,
+    policy_path: str | None = None,
+    episodes: int = 10,
+    seed: int = 10_000,
+    references: References | None = None,
+    folder: str | Path | None = None,
+) -> dict[str, Any]:
+    """Play whole episodes with a planner; what `evaluate.score.score_policy` says of a policy, with the same starts.
+
+    With a folder (kind `planner`), what was planned with and the scores are recorded there.
+    """
+    config = config or PlayConfig()
+    planner = make_planner(trained, config, policy)
+    run = None
+    if folder is not None:
+        stored = {
+            "play": to_dict(config),
+            "data": trained.data,
+            "env": env,
+            "episodes": episodes,
+            "evaluation_seed": seed,
+        }
+        stored |= {"model": {"path": trained.known_as or str(trained.folder), "fingerprint": trained.fingerprint}}
+        stored |= {} if policy is None else {"policy": {"path": policy_path, "step": policy.step}}
+        run = RunFolder.start(folder, "planner", stored, {"seed": config.planner.seed})
+        if run.finished:
+            return run.read_json("scores.json") or {}
+    scores = score_actions(
+        planner, env, name=trained.data["name"], spec=trained.spec, episodes=episodes, seed=seed, references=references
+    )
+    if run is not None:
+        run.write_json("scores.json", scores)
+        run.finish()
+    return scores
