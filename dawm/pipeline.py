@@ -3,7 +3,7 @@
 Every stage has a run folder of its own inside the folder of the run, is skipped where it is finished and taken up again
 where it was interrupted. Paths of one stage in the settings of another are relative, so a run folder may be moved.
 
-    OUT/model                 the world model                 OUT/policies/bc          behaviour cloning
+    OUT/model                 the world model, calibrated     OUT/policies/bc          behaviour cloning
     OUT/synthetic             transitions that it generated   OUT/policies/ALGO        the learner on real data only
     OUT/data.json, report.html                                OUT/policies/ALGO-dawm   the same with synthetic data
 """
@@ -25,6 +25,7 @@ from dawm.data.doctor import Diagnosis, describe, examine
 from dawm.data.registry import load
 from dawm.data.validate import require_usable
 from dawm.errors import DatasetError, DawmError, FileError
+from dawm.evaluate.calibrate import calibrate_model
 from dawm.evaluate.rollouts import rollout
 from dawm.evaluate.score import score_policy
 from dawm.presets import NO_ENVIRONMENT, RunConfig, load_preset, policies_of
@@ -55,6 +56,7 @@ def run_pipeline(source: Any, config: RunConfig | None = None, *, out: str | Pat
 
     train_world_model(data, config.world_model, folder=out / "model")
     model = stored_model(out / "model", used_in=out / "synthetic")
+    calibrate_stage(model, data, config)
     generate(model, data, config.generate, folder=out / "synthetic")
     synthetic = stored_synthetic(out / "synthetic", used_in=out / "policies" / "any")
 
@@ -105,6 +107,21 @@ def environment_of(data: Dataset, config: RunConfig) -> str | None:
         say(f"      policies are not scored: {error}")
         return None
     return data.info.env
+
+
+def calibrate_stage(model: TrainedModel, data: Dataset, config: RunConfig) -> None:
+    """How honest the model's futures are, and their correction; left out where too few episodes are unseen."""
+    folder, settings = model.folder, config.calibrate
+    assert folder is not None
+    stored = RunFolder.open(folder, "world_model").read_json("calibration.json") or {}
+    asked = {"settings": to_dict(settings), "fingerprint": model.fingerprint}
+    if all(stored.get(key) == value for key, value in asked.items()):
+        return
+    unseen = len(data.split_episodes(config.world_model.holdout, config.world_model.seed)[1])
+    if unseen < 2:
+        say("      calibration is not measured: it needs two held-out episodes (world_model.holdout)")
+        return
+    calibrate_model(model, data, settings, folder=folder)
 
 
 def policy_stage(

@@ -73,6 +73,9 @@ def forecast_stages(source: str, config: RunConfig, stages: tuple[str, ...]) -> 
             seconds["held-out measurements"] = per_future * (
                 settings.measure_windows * settings.measure_samples * (1 + looks)
             )
+        if "world_model" in stages and "generate" in stages:
+            judged = config.calibrate  # a step of every future of both halves is one call of the model
+            seconds["calibration"] = per_future * 2 * judged.windows * judged.samples * judged.horizon
         if "generate" in stages:
             futures = config.generate.transitions / model.steps
             seconds["generation"] = per_future * futures

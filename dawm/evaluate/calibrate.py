@@ -22,6 +22,7 @@ from dawm.data.dataset import Dataset
 from dawm.data.windows import Windows, make_windows
 from dawm.errors import ConfigError, DatasetError
 from dawm.evaluate.groups import group_masks
+from dawm.run.config import to_dict
 from dawm.run.folder import RunFolder
 from dawm.run.progress import progress_bar, say
 from dawm.types import Dynamics, tree_rows
@@ -108,6 +109,8 @@ def calibrate_model(
         "data": {"name": unseen.info.name, "fingerprint": unseen.fingerprint, "judged_on": words},
         "episodes": {name: len(rows) for name, rows in halves.items()},
         "windows": {name: len(rows) for name, (_, rows) in parts.items()},
+        "settings": to_dict(config),
+        "fingerprint": trained.fingerprint,
         "samples": config.samples,
         "horizon": config.horizon,
         "method": config.method,

@@ -10,6 +10,7 @@ from typing import Any
 from dawm.agents.bc import BCConfig
 from dawm.agents.config import PolicyConfig
 from dawm.errors import ConfigError, suggest
+from dawm.evaluate.calibrate import CalibrateConfig
 from dawm.run.config import override, read_config_file
 from dawm.synth.generator import GenerateConfig
 from dawm.worldmodel.fit import WorldModelConfig
@@ -24,6 +25,7 @@ class RunConfig:
 
     world_model: WorldModelConfig = field(default_factory=WorldModelConfig)
     generate: GenerateConfig = field(default_factory=GenerateConfig)
+    calibrate: CalibrateConfig = field(default_factory=CalibrateConfig)
     policy: PolicyConfig = field(default_factory=lambda: PolicyConfig(ratio=0.5))  # of the policy with synthetic data
     real_only: bool = True  # also the same learner without synthetic data
     bc: bool = True  # also behaviour cloning

@@ -29,6 +29,10 @@ inverse = {width = 8, depth = 1}
 ends = {width = 8, depth = 1}
 ensemble = {members = 2, width = 8, depth = 1}
 loop = {steps = 60, chunk = 10, save_every = 20}
+[calibrate]
+windows = 8
+samples = 4
+horizon = 2
 [generate]
 transitions = 400
 shard = 64
