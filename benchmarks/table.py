@@ -19,7 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.markdown import markdown
 from benchmarks.neorl2.published import PUBLISHED_SCORES
+from benchmarks.worlds import read_worlds, worlds_section
 from dawm.data.dataset import References
 from dawm.errors import DawmError, FileError
 from dawm.evaluate.statistics import iqm
@@ -59,7 +61,7 @@ def _read_task(folder: Path) -> dict[str, Any]:
         "dataset": folder.name,
         "data": run.read_json("data.json"),
         "methods": ordered,
-        "model": _read_model(folder),
+        "worlds": read_worlds(folder),
     }
 
 
@@ -158,19 +160,6 @@ def _slope(method: dict[str, Any]) -> float:
     return float(References(**references).scale(1.0)) if references else 1.0
 
 
-def _read_model(folder: Path) -> dict[str, Any] | None:
-    """What is known about the world model and its data."""
-    if not (folder / "model" / "run.toml").exists():
-        return None
-    model, synthetic = RunFolder(folder / "model"), RunFolder(folder / "synthetic")
-    return {
-        "holdout": model.read_json("holdout.json"),
-        "generation": synthetic.read_json("generation.json"),
-        "fidelity": synthetic.read_json("fidelity.json"),
-        "consistency": synthetic.read_json("consistency.json"),
-    }
-
-
 # -- Markdown ----------------------------------------------------------------------------------------------------------
 
 
@@ -195,8 +184,8 @@ def _section(task: dict[str, Any]) -> str:
     parts = [f"## {task['dataset']}", _data_line(data)]
     if methods:
         parts.append(_policies(methods, data))
-    if task["model"]:
-        parts.append(_model_table(task["model"]))
+    if worlds := worlds_section(task["worlds"]):
+        parts.append(worlds)
     return "\n\n".join(parts)
 
 
@@ -234,7 +223,7 @@ def _policies(methods: list[dict[str, Any]], data: dict[str, Any]) -> str:
         row += [" ".join(f"{100 * x:.2f} %" for x in m["unsafe_rate"] or [])] if unsafe else []
         row += [_published(m, published)] if published else []
         rows.append(row)
-    table = _markdown(header, rows)
+    table = markdown(header, rows)
     return table + (f"\n\n{_published_line(published)}" if published else "")
 
 
@@ -252,42 +241,6 @@ def _published_line(published: dict[str, Any]) -> str:
         f"Published NeoRL-2 scores (grid point chosen by online return, mean ± std over three seeds): {listed}. "
         f"The best of them: {best}, {published[best][0]:.1f}."
     )
-
-
-def _model_table(model: dict[str, Any]) -> str:
-    """The world model on held-out episodes, and its data in the simulator."""
-    lines, holdout = [], model["holdout"]
-    if holdout:
-        rows = [
-            [name, _figure(errors, "rmse", 0), _figure(errors, "rmse", -1), _figure(errors, "crps", 0)]
-            for name, errors in holdout["models"].items()
-        ]
-        header = ["held-out episodes", "RMSE, step 1", f"RMSE, step {holdout['horizon']}", "CRPS, step 1"]
-        lines.append(_markdown(header, rows))
-    facts = []
-    if holdout and holdout.get("first_step_ratio") is not None:
-        facts.append(f"first-step error over the one-step network's: {holdout['first_step_ratio']:.2f}")
-    if (fidelity := model["fidelity"]) and fidelity.get("terminal_rate"):
-        rates = fidelity["terminal_rate"]
-        facts.append(f"ends: {rates['real']:.3%} of real rows, {rates['synthetic']:.3%} of synthetic")
-    if fidelity and fidelity.get("two_sample_auc") is not None:
-        facts.append(f"two-sample AUC {fidelity['two_sample_auc']:.3f}")
-    if generation := model["generation"]:
-        facts.append(f"{generation['transitions']:,} transitions at {generation['transitions_per_second']:,.0f}/s")
-    if consistency := model["consistency"]:
-        for name in ("synthetic", "recorded"):
-            row = consistency[name]["per_step"]
-            if row["rmse"] is not None:
-                facts.append(
-                    f"{name} rows in the simulator, error over the std of a step: median {row['median']:.2g},"
-                    f" 90 % {row['p90']:.2g}, rmse {row['rmse']:.2g}"
-                )
-    lines += ["World model: " + "; ".join(facts) + "."] if facts else []
-    return "\n\n".join(lines)
-
-
-def _figure(errors: dict[str, Any], name: str, step: int) -> str:
-    return f"{errors[name][step]:.4f}" if errors.get(name) else "–"
 
 
 def _footing(tasks: list[dict[str, Any]]) -> str:
@@ -308,11 +261,6 @@ def _plus(figures: dict[str, Any]) -> str:
 def _interval(value: float, interval: list[float], sign: bool = False) -> str:
     plus = "+" if sign else ""
     return f"{value:{plus}.1f} [{interval[0]:{plus}.1f}, {interval[1]:{plus}.1f}]"
-
-
-def _markdown(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def main(arguments: list[str] | None = None) -> int:
