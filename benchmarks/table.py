@@ -29,7 +29,7 @@ from dawm.run.checkpoint import write_whole
 from dawm.run.folder import RunFolder
 
 RESAMPLES = 2_000
-ORDER = ("bc", "td3bc", "iql")  # learners in the order of the table; others follow by name
+ORDER = ("bc", "td3bc", "quantile", "iql", "rebrac")  # learners in the order of the table; others follow by name
 
 
 def write_table(out: str | Path) -> str:

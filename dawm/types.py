@@ -57,6 +57,7 @@ class Transition(NamedTuple):
     terminal: Bool[Array, "*b"]  # the MDP ended: never bootstrap through it; a cut recording is not terminal
     source: Int[Array, "*b"]  # provenance: which log, site or behaviour policy; -1 where unknown
     futures: Prediction | None = None  # m plausible outcomes of (obs, action), leaves (*b, m, ...)
+    next_known: Bool[Array, "*b"] | None = None  # whether `next_action` was recorded; None: wherever not terminal
     cloning: Float[Array, "*b"] | None = None  # weight of the row where a policy imitates its action; None: 1
 
 

@@ -16,29 +16,46 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from dawm.agents.actors import DeterministicActor
 from dawm.nets.mlp import MLP
 
 T = TypeVar("T")
 
 
 class TwinCritic(eqx.Module):
-    """Two Q networks in one: every parameter has a leading axis of 2, so their products are one batched product."""
+    """Two Q networks in one: every parameter has a leading axis of 2, so their products are one batched product.
+
+    With `outputs` above 1 each network gives that many quantiles.
+    """
 
     nets: MLP
+    outputs: int = eqx.field(static=True)
 
-    def __init__(self, obs_dim: int, act_dim: int, *, width: int, depth: int, key: PRNGKeyArray):
-        build = lambda key: MLP(obs_dim + act_dim, 1, width=width, depth=depth, key=key)
+    def __init__(
+        self,
+        obs_dim: int,
+        act_dim: int,
+        *,
+        width: int,
+        depth: int,
+        outputs: int = 1,
+        layer_norm: bool = False,
+        key: PRNGKeyArray,
+    ):
+        build = lambda key: MLP(obs_dim + act_dim, outputs, width=width, depth=depth, layer_norm=layer_norm, key=key)
         self.nets = eqx.filter_vmap(build)(jr.split(key, 2))
+        self.outputs = outputs
 
-    def __call__(self, obs: Float[Array, " obs"], action: Float[Array, " act"]) -> Float[Array, " 2"]:
+    def __call__(self, obs: Float[Array, " obs"], action: Float[Array, " act"]) -> Float[Array, "2 *q"]:
         x = jnp.concatenate([obs, action])
-        return eqx.filter_vmap(lambda net: net(x)[0])(self.nets)
+        return eqx.filter_vmap(lambda net: self._values(net(x)))(self.nets)
 
-    def first(self, obs: Float[Array, " obs"], action: Float[Array, " act"]) -> Float[Array, ""]:
+    def first(self, obs: Float[Array, " obs"], action: Float[Array, " act"]) -> Float[Array, "*q"]:
         """Q_1 alone, at half the cost: what TD3 improves its policy on."""
         net = jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, self.nets)
-        return net(jnp.concatenate([obs, action]))[0]
+        return self._values(net(jnp.concatenate([obs, action])))
+
+    def _values(self, out: Float[Array, " q"]) -> Float[Array, "*q"]:
+        return out[0] if self.outputs == 1 else out
 
 
 class ValueNet(eqx.Module):
@@ -51,16 +68,6 @@ class ValueNet(eqx.Module):
 
     def __call__(self, obs: Float[Array, " obs"]) -> Float[Array, ""]:
         return self.net(obs)[0]
-
-
-class GreedyValue(eqx.Module):
-    """min_i Q_i(s, π(s)) of a deterministic policy."""
-
-    actor: DeterministicActor
-    critic: TwinCritic
-
-    def __call__(self, obs: Float[Array, " obs"]) -> Float[Array, ""]:
-        return self.critic(obs, self.actor(obs)).min()
 
 
 def bellman_target(

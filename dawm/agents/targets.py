@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,8 +30,17 @@ from dawm.agents.critics import bellman_target
 from dawm.errors import ConfigError
 from dawm.types import Transition
 
-Value = Callable[[Array], Array]  # next observations (..., obs) -> values (...)
-Target = Callable[[Value, Transition, float], Array]  # (value, batch, discount) -> y (batch,)
+Value = Callable[[Array], Array]  # next observations (n, obs) -> values (n,), or (n, q) quantiles of them
+
+
+class Target(NamedTuple):
+    """y of a batch: a measure over the outcomes of each row."""
+
+    outcomes: Callable[[Value, Transition, float], Array]  # (value, batch, discount) -> (b, m, ...)
+    measure: Callable[[Array], Array]  # (b, m) -> (b,)
+
+    def __call__(self, value: Value, batch: Transition, discount: float) -> Float[Array, " b"]:
+        return self.measure(self.outcomes(value, batch, discount))
 
 
 @dataclass(frozen=True)
@@ -52,9 +61,13 @@ class RiskConfig:
             raise ValueError(f"the level of worst is a count, at least 1, got {self.level}")
 
 
-def one_step(value: Value, batch: Transition, discount: float) -> Float[Array, " b"]:
-    """The target of the recorded outcome."""
-    return bellman_target(batch.reward, batch.terminal, value(batch.next_obs), discount)
+def _recorded(value: Value, batch: Transition, discount: float) -> Float[Array, "b 1 *q"]:
+    values = value(batch.next_obs)
+    per_row = lambda leaf: leaf.reshape(-1, *[1] * (values.ndim - 1))
+    return bellman_target(per_row(batch.reward), per_row(batch.terminal), values, discount)[:, None]
+
+
+one_step = Target(_recorded, lambda outcomes: outcomes[:, 0])  # the target of the recorded outcome
 
 
 def over_futures(config: RiskConfig, members: int = 1) -> Target:
@@ -65,14 +78,16 @@ def over_futures(config: RiskConfig, members: int = 1) -> Target:
     if config.measure == "disagree" and members < 2:
         raise ConfigError("`risk.measure` disagree compares members of a world model, and these futures are of one.")
 
-    def target(value: Value, batch: Transition, discount: float) -> Float[Array, " b"]:
+    def outcomes(value: Value, batch: Transition, discount: float) -> Float[Array, "b m *q"]:
         futures = batch.futures
         assert futures is not None
         b, m = futures.reward.shape
-        values = value(futures.next_obs.reshape(b * m, -1)).reshape(b, m)
-        return risk(futures.reward + discount * (1 - futures.terminal_prob) * values, config, members)
+        values = value(futures.next_obs.reshape(b * m, -1))
+        per_row = lambda leaf: leaf.reshape(b, m, *[1] * (values.ndim - 1))
+        goes_on = 1 - per_row(futures.terminal_prob)
+        return per_row(futures.reward) + discount * goes_on * values.reshape(b, m, *values.shape[1:])
 
-    return target
+    return Target(outcomes, lambda found: risk(found, config, members))
 
 
 def risk(outcomes: Float[Array, "*b m"], config: RiskConfig, members: int = 1) -> Float[Array, "*b"]:

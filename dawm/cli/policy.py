@@ -13,7 +13,7 @@ def flags(parser: Parser) -> None:
     parser.flag("--synthetic", metavar="DIR", help="synthetic transitions to mix in: the folder of `dawm generate`")
     parser.flag("--ratio", metavar="R", type=float, help="their share of each batch (0.5); needs --synthetic")
     parser.flag("--futures", metavar="DIR", help="TD targets over plausible futures (policy.risk): of `dawm futures`")
-    parser.flag("--algo", metavar="NAME", help="learner: td3bc, iql or bc (td3bc)")
+    parser.flag("--algo", metavar="NAME", help="learner: bc, td3bc, iql, rebrac or quantile (td3bc)")
     parser.flag("--seeds", metavar="N", type=whole, help="policies trained at once, with seeds 0, 1, ...")
     parser.common(settings=True, dry_run=True)
 

@@ -136,9 +136,10 @@ class Dataset:
 
     def transitions(self) -> Transition:
         """All rows as one record of NumPy arrays."""
-        return Transition(
-            self.obs, self.action, self.reward, self.next_obs, self.next_action(), self.terminal, self.source
-        )
+        known = np.ones(len(self), bool)
+        known[self.episode_ends - 1] = False
+        columns = self.obs, self.action, self.reward, self.next_obs, self.next_action(), self.terminal, self.source
+        return Transition(*columns, next_known=known)
 
     # -- selection --------------------------------------------------------------------------------------------------
 

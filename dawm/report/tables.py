@@ -14,7 +14,7 @@ from typing import Any
 from dawm.report import numerals
 from dawm.report.collect import RunRecord, Stage, dig, read_run
 
-ALGORITHMS = {"bc": "BC", "td3bc": "TD3+BC", "iql": "IQL"}
+ALGORITHMS = {"bc": "BC", "td3bc": "TD3+BC", "iql": "IQL", "rebrac": "ReBRAC", "quantile": "TD3+BC, quantile critics"}
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def iql_optimum() -> float:
 
 
 # The action at context 1 of `toys.bandit`; at context −1 its negative. A new algorithm adds its own.
-OPTIMA = {"bc": 0.0, "td3bc": 0.5, "iql": iql_optimum()}
+OPTIMA = {"bc": 0.0, "td3bc": 0.5, "iql": iql_optimum(), "rebrac": 0.5, "quantile": 0.5}
 
 
 @every_agent

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dawm.agents.config import PolicyConfig
 from dawm.agents.fit import train_policy
 from dawm.agents.iql import IQLConfig
+from dawm.agents.quantile import QuantileConfig
 from dawm.agents.targets import RiskConfig, one_step, over_futures, risk
 from dawm.agents.td3bc import TD3BCConfig
 from dawm.data.dataset import Dataset
@@ -102,6 +103,17 @@ def test_a_careful_policy_declines_a_gamble_that_pays_on_average(measure):
         loop=LoopConfig(steps=600, chunk=300, monitor_every=600),
     )
     action = train_policy(data, config, futures=Known(data))[0](np.zeros((1, 1)), key=jr.key(0))[0, 0]
+    assert action > 0.5 if measure == "mean" else action < 0.1
+
+
+@pytest.mark.parametrize("measure", ["mean", "cvar"])
+@pytest.mark.parametrize("known", [True, False], ids=["futures", "recorded outcomes"])
+def test_quantile_critics_learn_the_spread_and_a_careful_policy_declines_it(measure, known):
+    data = gamble()
+    algo = QuantileConfig(width=32, alpha=20.0, learning_rate=2e-3, caution=RiskConfig(measure, 0.1))
+    config = PolicyConfig(algo, batch_size=128, loop=LoopConfig(steps=600, chunk=300, monitor_every=600))
+    policy = train_policy(data, config, futures=Known(data, 8) if known else None)[0]
+    action = policy(np.zeros((1, 1)))[0, 0]
     assert action > 0.5 if measure == "mean" else action < 0.1
 
 

@@ -20,6 +20,8 @@ from dawm.agents.base import over_seeds
 from dawm.agents.bc import BCConfig, make_bc
 from dawm.agents.critics import TwinCritic, bellman_target, expectile_loss, moved
 from dawm.agents.iql import IQLConfig, make_iql
+from dawm.agents.quantile import levels, quantile_loss, read_at_levels
+from dawm.agents.rebrac import ReBRACConfig, make_rebrac
 from dawm.agents.td3bc import TD3BCConfig, make_td3bc
 from dawm.types import Spec
 
@@ -236,3 +238,40 @@ def test_gaussian_density():
     obs, action = jnp.array([0.3, -1.0]), jnp.array([0.5, -0.7])
     expected = norm.logpdf(action, actor(obs), np.exp([-1.0, 2.0])).sum()  # 3 is clipped to 2
     np.testing.assert_allclose(actor.log_prob(obs, action), expected, rtol=1e-5)
+
+
+def test_rebrac_by_hand():
+    config = ReBRACConfig(learning_rate=LR, discount=0.9, policy_noise=0.0, policy_freq=1, depth=0,
+                          actor_penalty=0.3, critic_penalty=0.7)  # fmt: skip
+    learner = make_rebrac(config, SPEC, 1)
+    state = jax.jit(learner.init)(jr.key(0))
+    next_action = RNG.uniform(-1, 1, (4, 1)).astype(np.float32)
+    batch = BATCH._replace(next_action=next_action, next_known=np.array([True, True, True, False]))
+    after, metrics = jax.jit(learner.update)(state, batch, jr.key(1))
+
+    w, b = linear(state.slow.target_actor.net)
+    chosen = np.tanh(batch.next_obs @ w.T + b)
+    penalised = np.array([1, 0, 1, 0]) * ((chosen - next_action) ** 2).sum(1)  # row 1 ended, row 3 was cut
+    next_value = q_values(state.slow.target_critic, batch.next_obs, chosen).min(1)
+    y = batch.reward + 0.9 * (np.array([1, 0, 1, 1]) * next_value - 0.7 * penalised)
+    q = q_values(state.critic, batch.obs, batch.action)
+    np.testing.assert_allclose(metrics["critic/loss"], ((q - y[:, None]) ** 2).mean(0).sum(), rtol=1e-4)
+    w, b = linear(state.slow.actor.net)
+    pi = np.tanh(batch.obs @ w.T + b)
+    q_pi = q_values(after.critic, batch.obs, pi).min(1)
+    expected = 0.3 * ((pi - batch.action) ** 2).sum(1).mean() - q_pi.mean() / np.abs(q_pi).mean()
+    np.testing.assert_allclose(metrics["actor/loss"], expected, rtol=1e-3)
+
+
+def test_quantile_loss_by_hand_and_its_minimum():
+    z, y = jnp.array([[0.0, 3.0]]), jnp.array([[1.0, -0.5]])
+    # errors 1, -.5 at level .25 and -2, -3.5 at level .75; Huber 0.5, 0.125, 1.5, 3
+    by_hand = (0.25 * 0.5 + 0.75 * 0.125) / 2 + (0.25 * 1.5 + 0.25 * 3.0) / 2
+    np.testing.assert_allclose(quantile_loss(z, y), [by_hand], rtol=1e-6)
+    samples = jnp.asarray(np.random.default_rng(0).exponential(50.0, (1, 4001)))  # wide, so that Huber is linear
+    true = read_at_levels(samples, 5)
+    np.testing.assert_allclose(true[0], np.quantile(np.asarray(samples[0]), levels(5)), rtol=1e-2)
+    best = float(quantile_loss(true, samples)[0])
+    for k, shift in itertools.product(range(5), (-3.0, 3.0)):
+        assert float(quantile_loss(true.at[0, k].add(shift), samples)[0]) > best
+    np.testing.assert_array_equal(read_at_levels(jnp.array([[3.0, 1.0, 2.0]]), 3), [[1.0, 2.0, 3.0]])
