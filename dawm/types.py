@@ -83,6 +83,7 @@ class Start(NamedTuple):
     action: Float[Array, "*b act"]
     return_to_go: Float[Array, "*b"]
     source: Int[Array, "*b"]
+    near: Float[Array, "*b rows channels"] | None = None  # a recorded future, as the model diffuses it, to stay near
 
 
 class Dynamics(Protocol):

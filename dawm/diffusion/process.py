@@ -155,8 +155,13 @@ class Process:
         *,
         known: Array | None = None,
         value: Float[Array, "..."] | None = None,
+        around: Float[Array, "..."] | None = None,
+        skip: int = 0,
     ) -> Float[Array, "..."]:
-        """One sample of the given shape; entries under the mask `known` come out as exactly `value` (never clipped)."""
+        """One sample of the given shape; entries under the mask `known` come out as exactly `value` (never clipped).
+
+        With `around` it starts from that array with noise of the level after the first `skip` ones.
+        """
         config = self.config
         if config.clip is not None:
             denoise = clipped(denoise, -config.clip, config.clip)
@@ -164,7 +169,7 @@ class Process:
             assert value is not None
             denoise = self.fix(denoise, known, value)
         settings = {"sigma_data": config.sigma_data, "initial_scale": config.initial_scale}
-        return sample(self.step, denoise, shape, self.sigmas, key=key, **settings)
+        return sample(self.step, denoise, shape, self.sigmas[skip:], key=key, around=around, **settings)
 
 
 def make_process(config: ProcessConfig) -> Process:

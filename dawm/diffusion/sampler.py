@@ -33,14 +33,17 @@ def sample(
     key: PRNGKeyArray,
     sigma_data: float = 0.0,
     initial_scale: float = 1.0,
+    around: Float[Array, "..."] | None = None,
 ) -> Float[Array, "..."]:
     """One sample of the given shape, started at level sigmas[0] from noise of the standard deviation that x has there.
 
     That is hypot(sigma, sigma_data) for centred data: N(0, 1) in the coordinates of DDPM. With sigma_data = 0 it is the
     start of EDM, which differs only where sigmas[0] is small. `initial_scale` multiplies it (0.5 in the code of
-    Decision Diffuser, 1 in its paper).
+    Decision Diffuser, 1 in its paper). With `around` the start is that array and noise of level sigmas[0]: what x was
+    on its way from data to noise (SDEdit, Meng et al. 2022).
     """
     key_start, key_steps = jr.split(key)
     sigmas = jnp.asarray(sigmas, jnp.float32)
-    start = initial_scale * jnp.hypot(sigmas[0], sigma_data) * jr.normal(key_start, shape)
+    noise = jr.normal(key_start, shape)
+    start = initial_scale * jnp.hypot(sigmas[0], sigma_data) * noise if around is None else around + sigmas[0] * noise
     return integrate(step, denoise, start, sigmas, key_steps)

@@ -28,7 +28,7 @@ from dawm.run.folder import RunFolder
 from dawm.run.progress import progress_bar
 from dawm.synth.fidelity import measure_fidelity
 from dawm.synth.safeguards import SafeguardConfig, Safeguards, make_safeguards, summary
-from dawm.synth.starts import draw_starts
+from dawm.synth.starts import Starts
 from dawm.types import Segment
 from dawm.worldmodel.trained import TrainedModel
 
@@ -48,6 +48,7 @@ class GenerateConfig:
     )
     action_noise: float = 0.0  # added to the first action, standard deviation in units of half the action range
     return_factor: float = 1.0  # times the return that is asked for
+    noising: float = 1.0  # below 1: share of the sampler's steps, begun from a recorded future and not from noise
     shard: int = 2_048  # futures per shard
     safeguards: SafeguardConfig = field(default_factory=SafeguardConfig)
     seed: int = 0
@@ -57,6 +58,12 @@ class GenerateConfig:
             raise ValueError(f"transitions and shard must be at least 1, got {self.transitions} and {self.shard}")
         if self.action_noise < 0:
             raise ValueError(f"action_noise must be at least 0, got {self.action_noise}")
+        if not 0 < self.noising <= 1:
+            raise ValueError(f"noising is a share of the sampler's steps in (0, 1], got {self.noising}")
+        if self.noising < 1 and self.action_noise > 0:
+            raise ValueError(
+                "noising below 1 stays near what followed the recorded action, and action_noise starts from another"
+            )
         if not 0 < self.high_return <= 1:
             raise ValueError(f"high_return must be in (0, 1], got {self.high_return}")
         if self.return_quantile is not None and not 0 <= self.return_quantile <= 1:
@@ -86,10 +93,10 @@ def generate(
     guards = None
     if config.safeguards.active:
         guards = make_safeguards(model.model, train, held, config.safeguards, config.seed)
-    begun, rows, shards = time.monotonic(), 0, []
+    begun, rows, shards, starts = time.monotonic(), 0, [], Starts(train, model, config)
     with progress_bar("generating", config.transitions, "transitions") as advance:
         while rows < config.transitions:
-            shards.append(_shard(model, train, config, len(shards), run, guards))
+            shards.append(_shard(model, starts, config, len(shards), run, guards))
             rows += len(shards[-1]["reward"])
             if len(shards) > HOPELESS and rows < len(shards):
                 raise ConfigError(
@@ -128,7 +135,7 @@ def load_synthetic(folder: str | Path) -> Dataset:
 
 def _shard(
     model: TrainedModel,
-    train: Dataset,
+    starts: Starts,
     config: GenerateConfig,
     index: int,
     run: RunFolder | None,
@@ -140,8 +147,7 @@ def _shard(
         return _read_shard(path)
     key = jr.fold_in(jr.key(config.seed), index)
     rng = np.random.default_rng([config.seed, index])
-    starts = draw_starts(train, config.shard, rng, model, config)
-    columns = flatten(model.generate(starts, key))
+    columns = flatten(model.generate(starts.draw(config.shard, rng), key, starts.skip))
     if guards is not None:
         columns = guards.apply(columns, jr.fold_in(key, 1))
     if path is not None:

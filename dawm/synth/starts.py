@@ -4,37 +4,86 @@ Starts are recorded (s_t, a_t), or with `action_noise` recorded states and actio
 only the model knows what they lead to. The return that is asked for is the recorded return-to-go of the start, or a
 quantile of the data's, times a factor: never a constant chosen by hand for a task. Asking for more than the data hold
 is possible and has hurt in our measurements.
+
+With `noising` below 1 a future does not begin as noise: what was recorded after the start is noised as far as the
+remaining levels of the sampler take away, and denoised again (SDEdit, Meng et al. 2022). Few levels keep it close.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 
+from dawm.data.arrays import next_obs_unknown
 from dawm.data.dataset import Dataset
 from dawm.data.windows import make_windows
+from dawm.errors import ConfigError
 from dawm.types import Start
+from dawm.worldmodel.networks import fold_of
 from dawm.worldmodel.trained import TrainedModel
 
 if TYPE_CHECKING:
     from dawm.synth.generator import GenerateConfig
 
 
-def draw_starts(
-    data: Dataset, count: int, rng: np.random.Generator, model: TrainedModel, config: GenerateConfig
-) -> Start:
-    """`count` starts from the rows of `data`, with replacement."""
-    rows = rng.choice(start_rows(data, config), count)
-    to_go = return_to_go(data, model)
-    asked = (
-        to_go[rows] if config.return_quantile is None else np.full(count, np.quantile(to_go, config.return_quantile))
-    )
-    action = data.action[rows]
-    if config.action_noise > 0:
-        noise = config.action_noise * data.spec.act_scale * rng.normal(size=action.shape)
-        action = np.clip(action + noise, data.act_low, data.act_high).astype(np.float32)
-    return Start(data.obs[rows], action, (asked * config.return_factor).astype(np.float32), data.source[rows])
+class Starts:
+    """The places of a log where futures may start."""
+
+    def __init__(self, data: Dataset, model: TrainedModel, config: GenerateConfig):
+        self.data, self.config = data, config
+        self.rows = start_rows(data, config)
+        self.return_to_go = return_to_go(data, model)
+        self.skip, self.near = 0, None
+        if config.noising < 1:
+            steps = model.model.process.config.steps
+            self.skip = steps - max(1, round(config.noising * steps))
+            self.near = Recorded(data, model)
+            self.rows = self.rows[self.near.whole[self.rows]]
+            if len(self.rows) == 0:
+                raise ConfigError(
+                    "generate.noising stays near recorded futures, and no start has one as long as the model's: the"
+                    " episodes are too short. Leave it at 1."
+                )
+
+    def draw(self, count: int, rng: np.random.Generator) -> Start:
+        """`count` starts, with replacement."""
+        data, config = self.data, self.config
+        rows = rng.choice(self.rows, count)
+        asked = self.return_to_go[rows]
+        if config.return_quantile is not None:
+            asked = np.full(count, np.quantile(self.return_to_go, config.return_quantile))
+        action = data.action[rows]
+        if config.action_noise > 0:
+            noise = config.action_noise * data.spec.act_scale * rng.normal(size=action.shape)
+            action = np.clip(action + noise, data.act_low, data.act_high).astype(np.float32)
+        near = None if self.near is None else self.near(rows)
+        asked = (asked * config.return_factor).astype(np.float32)
+        return Start(data.obs[rows], action, asked, data.source[rows], near)
+
+
+class Recorded:
+    """What followed each row of a log, as the model diffuses it."""
+
+    def __init__(self, data: Dataset, model: TrainedModel):
+        settings = model.config.model
+        self.windows = make_windows(data, settings.window, discount=settings.discount, returns=settings.returns)
+        fold = jnp.asarray(fold_of(data, settings.members, model.config.seed))
+        annotate = eqx.filter_jit(lambda model, windows, fold: model.annotate(windows, fold))
+        self.model, self.notes = model.model, annotate(model.model, self.windows, fold)
+        left = data.episode_ends[data.episode_of] - np.arange(len(data))
+        ends = data.terminal[data.episode_ends - 1][data.episode_of]  # what follows an end is known
+        self.whole = ((left >= settings.window) | ends) & ~next_obs_unknown(data)
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        return np.asarray(_diffused(self.model, self.windows, self.notes, jnp.asarray(rows)))
+
+
+@eqx.filter_jit
+def _diffused(model, windows, notes, rows):
+    return model.diffused(windows, notes, rows)
 
 
 def start_rows(data: Dataset, config: GenerateConfig) -> np.ndarray:

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from dawm.data.dataset import Dataset
 from dawm.data.normalise import Standard
 from dawm.data.windows import Windows
+from dawm.diffusion.process import Process
 from dawm.types import Prediction, Segment, Spec, Start
 from dawm.worldmodel.ends import EndNetwork, end_inputs
 from dawm.worldmodel.networks import Networks
@@ -69,12 +70,21 @@ class AbstractWorldModel(eqx.Module):
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
         """(loss, metrics) on a batch that it draws from `windows` itself."""
 
+    @abc.abstractmethod
+    def diffused(self, windows: Windows, notes: Array, rows: Int[Array, " n"]) -> Float[Array, "n rows channels"]:
+        """The windows that start at `rows` as they are diffused, with the notes of `annotate`."""
+
     # -- use ----------------------------------------------------------------------------------------------------------
 
     @property
     @abc.abstractmethod
     def count(self) -> int:
         """Members."""
+
+    @property
+    @abc.abstractmethod
+    def process(self) -> Process:
+        """The diffusion."""
 
     @property
     @abc.abstractmethod
@@ -87,12 +97,12 @@ class AbstractWorldModel(eqx.Module):
         """(rows, channels) of what is diffused."""
 
     @abc.abstractmethod
-    def generate(self, start: Start, key: PRNGKeyArray) -> Segment:
-        """One future of one start."""
+    def generate(self, start: Start, key: PRNGKeyArray, skip: int = 0) -> Segment:
+        """One future of one start; near `start.near` if it has one, noised as after the first `skip` levels."""
 
-    def generate_many(self, starts: Start, keys: PRNGKeyArray) -> Segment:
+    def generate_many(self, starts: Start, keys: PRNGKeyArray, skip: int = 0) -> Segment:
         """One future for each of n starts; row i depends on its key and on i only."""
-        return jax.vmap(self.generate)(starts, keys)
+        return jax.vmap(lambda start, key: self.generate(start, key, skip))(starts, keys)
 
     @abc.abstractmethod
     def advance(self, obs: Array, action: Array, source: Array, key: PRNGKeyArray) -> Prediction:

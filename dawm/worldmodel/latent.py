@@ -165,6 +165,9 @@ class LatentModel(AbstractWorldModel):
         error = counted * self.process.error(denoise, x[None], key_noise).mean()
         return loss + error, parts | {"denoising": error}
 
+    def diffused(self, windows, notes, rows):
+        return jnp.split(notes[rows], 2, axis=1)[1][:, None]  # the whitened residual, which each member's codec encodes
+
     # -- use ----------------------------------------------------------------------------------------------------------
 
     def advance(self, obs, action, source, key):
@@ -178,18 +181,19 @@ class LatentModel(AbstractWorldModel):
 
         return eqx.filter_vmap(one)(self.anchors, self.members, starts)
 
-    def generate(self, start, key):
+    def generate(self, start, key, skip=0):
         """One future by the first member; `generate_many` spreads futures over all of them."""
-        return jax.tree.map(lambda leaf: leaf[0], self.generate_many(jax.tree.map(lambda x: x[None], start), key[None]))
+        one = jax.tree.map(lambda x: x[None], start)
+        return jax.tree.map(lambda leaf: leaf[0], self.generate_many(one, key[None], skip))
 
-    def generate_many(self, starts, keys):
+    def generate_many(self, starts, keys, skip=0):
         """Future i by member i mod m."""
         n, m = len(starts.return_to_go), self.count
         rows = jnp.minimum(jnp.arange(-(-n // m) * m), n - 1).reshape(-1, m).T  # (m, rows of each member)
         split = jax.vmap(lambda key: jr.split(key, 3))(keys)
 
         def one(anchor, member, rows):
-            step = lambda start, keys: self._step(anchor, member, start, keys[0], keys[1])
+            step = lambda start, keys: self._step(anchor, member, start, keys[0], keys[1], skip)
             return jax.vmap(step)(tree_rows(starts, rows), split[rows])
 
         out = eqx.filter_vmap(one)(self.anchors, self.members, rows)
@@ -205,19 +209,26 @@ class LatentModel(AbstractWorldModel):
             source=starts.source,
         )
 
-    def _step(self, anchor: StepNetwork, member: Member, start: Start, key_sample, key_decode) -> Prediction:
+    def _step(
+        self, anchor: StepNetwork, member: Member, start: Start, key_sample, key_decode, skip: int = 0
+    ) -> Prediction:
         """A sample of one step of one member."""
-        mean, scale = self._distribution(anchor, member, start, key_sample)
+        mean, scale = self._distribution(anchor, member, start, key_sample, skip)
         out = mean + scale * jr.normal(key_decode, mean.shape)
         following, reward = self.scales.outcome(start.obs, out)
         return Prediction(following, reward, self.end_probability(start.obs, start.action, following))
 
-    def _distribution(self, anchor: StepNetwork, member: Member, start: Start, key) -> tuple[Array, Array]:
+    def _distribution(
+        self, anchor: StepNetwork, member: Member, start: Start, key, skip: int = 0
+    ) -> tuple[Array, Array]:
         """Mean and standard deviation of (change, reward), in standardised units, given one diffused latent."""
         predicted = anchor(self.scales.inputs(start.obs, start.action))
         conditions = member.encode(self.scales, start, self._shown(predicted))
         denoise = self.process.wrap(lambda x, noise, _: member.body(x, noise, conditions))
-        z = self.process.sample(denoise, self.shape, key)[0]
+        near = start.near
+        if near is not None and member.codec is not None:
+            near = member.codec.encode(near[0], conditions[0])[0][None]
+        z = self.process.sample(denoise, self.shape, key, around=near, skip=skip)[0]
         mean, scale = (z, jnp.zeros_like(z)) if member.codec is None else member.codec.decode(z, conditions[0])
         return predicted + self.spread * mean, self.spread * scale
 

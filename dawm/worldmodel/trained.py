@@ -43,8 +43,8 @@ class TrainedModel:
     known_as: str | None = None  # its path in the records of other run folders, where that is not `folder`
     fresh: Networks | None = None  # the one-step networks, where they are not in a folder
 
-    def generate(self, starts: Start, key: jax.Array) -> Segment:
-        """One future for each of n starts (leading axis n); NumPy arrays in raw units.
+    def generate(self, starts: Start, key: jax.Array, skip: int = 0) -> Segment:
+        """One future for each of n starts (leading axis n); NumPy arrays in raw units. For `skip` see `Start.near`.
 
         The futures depend on the key and on the position of a start, not on how many starts there are.
         """
@@ -54,7 +54,7 @@ class TrainedModel:
             chunk = jax.tree.map(lambda leaf, first=first: _padded(leaf[first : first + BATCH]), starts)
             used = min(BATCH, count - first)
             keys = jax.vmap(lambda i: jr.fold_in(key, i))(jnp.arange(first, first + BATCH))
-            out = jax.device_get(_generate(self.model, chunk, keys))
+            out = jax.device_get(_generate(self.model, chunk, keys, skip))
             parts.append(jax.tree.map(lambda leaf, n=used: leaf[:n], out))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
@@ -129,8 +129,8 @@ def _blank_rows(spec: Spec) -> Dataset:
 
 
 @eqx.filter_jit
-def _generate(model: AbstractWorldModel, starts: Start, keys: jax.Array) -> Segment:
-    return model.generate_many(starts, keys)
+def _generate(model: AbstractWorldModel, starts: Start, keys: jax.Array, skip: int) -> Segment:
+    return model.generate_many(starts, keys, skip)
 
 
 def _padded(leaf: np.ndarray) -> np.ndarray:

@@ -126,12 +126,16 @@ class TrajectoryModel(AbstractWorldModel):
         error = self.process.error(self._denoise(start, keep), x0, key_error, known=known and known[0])
         return jnp.where(counted, error, 0.0).sum(), counted.sum()
 
+    def diffused(self, windows, notes, rows):
+        one = lambda row: self.coordinates.encode(windows.segment(row), notes[windows.rows(row)])[0]
+        return jax.vmap(one)(rows)
+
     # -- generation ---------------------------------------------------------------------------------------------------
 
-    def generate(self, start: Start, key: PRNGKeyArray) -> Segment:
+    def generate(self, start: Start, key: PRNGKeyArray, skip: int = 0) -> Segment:
         """One future of the start, in raw units."""
         key_sample, key_ends = jr.split(key)
-        x = self.sample(start, key_sample)
+        x = self.sample(start, key_sample, skip)
         obs, action, reward = self.coordinates.decode(x, start)
         ends = jax.vmap(self.end_probability)(obs[:-1], action, obs[1:])
         terminal = jr.uniform(key_ends, ends.shape) < ends
@@ -140,14 +144,14 @@ class TrajectoryModel(AbstractWorldModel):
         action, reward = jnp.where(valid[:, None], action, 0.0), jnp.where(valid, reward, 0.0)
         return Segment(reached, action, reward, terminal & valid, valid, start.return_to_go, start.source)
 
-    def sample(self, start: Start, key: PRNGKeyArray) -> Float[Array, "time c"]:
+    def sample(self, start: Start, key: PRNGKeyArray, skip: int = 0) -> Float[Array, "time c"]:
         """One window in the model's coordinates."""
         denoise = self._denoise(start, jnp.asarray(True))
         if self.config.guidance != 1.0:
             denoise = classifier_free(denoise, self._denoise(start, jnp.asarray(False)), self.config.guidance)
         mask, value = self.coordinates.known(start) or (None, None)
         shape = (self.coordinates.rows, self.coordinates.channels)
-        return self.process.sample(denoise, shape, key, known=mask, value=value)
+        return self.process.sample(denoise, shape, key, known=mask, value=value, around=start.near, skip=skip)
 
     def advance(self, obs, action, source, key):
         """The first step of futures that are asked for the mean return-to-go of the data."""

@@ -13,8 +13,8 @@ from linear_world import DISCOUNT, HORIZON, make_data
 from dawm.errors import ConfigError, FileError
 from dawm.synth import generator
 from dawm.synth.generator import GenerateConfig, flatten, generate, load_synthetic
-from dawm.synth.starts import draw_starts, return_to_go, start_rows
-from dawm.types import Segment
+from dawm.synth.starts import Starts, return_to_go, start_rows
+from dawm.types import Segment, Start
 
 CONFIG = GenerateConfig(transitions=1_000, shard=110)  # about 400 transitions a shard: three shards
 
@@ -162,7 +162,7 @@ def test_high_return_starts_come_only_from_the_best_episodes(small, trained, rng
     best = set(np.argsort(small.returns)[-3:])
     assert set(small.episode_of[start_rows(small, config)]) == best
     assert len(start_rows(small, config)) == small.lengths[list(best)].sum()
-    assert set(draw_starts(small, 500, rng, trained, config).source) == best
+    assert set(Starts(small, trained, config).draw(500, rng).source) == best
     one = start_rows(small, GenerateConfig(starts="high_return", high_return=1e-6))  # at least one episode
     assert set(small.episode_of[one]) == {small.returns.argmax()}
 
@@ -186,7 +186,7 @@ def test_the_recorded_return_is_asked_for_or_a_quantile_times_a_factor(small, tr
     value = {(*s,): g for s, g in zip(small.obs, to_go, strict=True)}
 
     def asked(**settings):
-        return draw_starts(small, 50, np.random.default_rng(0), trained, GenerateConfig(**settings))
+        return Starts(small, trained, GenerateConfig(**settings)).draw(50, np.random.default_rng(0))
 
     recorded = asked()
     np.testing.assert_allclose(recorded.return_to_go, [value[(*s,)] for s in recorded.obs], rtol=1e-6)
@@ -197,7 +197,8 @@ def test_the_recorded_return_is_asked_for_or_a_quantile_times_a_factor(small, tr
 
 
 def test_shards_start_from_different_rows(trained, data):
-    a, b = (generator._shard(trained, data, GenerateConfig(shard=20), i, None) for i in (0, 1))
+    config = GenerateConfig(shard=20)
+    a, b = (generator._shard(trained, Starts(data, trained, config), config, i, None) for i in (0, 1))
     assert not np.array_equal(a["obs"][0], b["obs"][0])
 
 
@@ -215,6 +216,31 @@ def test_impossible_settings_are_refused(settings, text):
 
 
 def test_keys_of_shards_differ(trained, data):
-    start = draw_starts(data, 4, np.random.default_rng(0), trained, GenerateConfig())
+    start = Starts(data, trained, GenerateConfig()).draw(4, np.random.default_rng(0))
     a, b = (trained.generate(start, jr.fold_in(jr.key(0), i)) for i in (0, 1))
     assert not np.array_equal(a.obs[:, 1], b.obs[:, 1])
+
+
+def test_futures_from_a_little_noise_stay_near_what_was_recorded(trained, data):
+    """The error of futures to the recorded ones that they began from: smaller the fewer levels of noise."""
+    steps, horizon = trained.model.process.config.steps, trained.config.model.horizon
+    off = {}
+    for kept in (1, steps - 1, steps):
+        starts = Starts(data, trained, GenerateConfig(noising=min(kept / steps, 0.999)))
+        assert starts.skip == steps - kept
+        rows = starts.rows[:: max(1, len(starts.rows) // 200)][:200]
+        start = Start(data.obs[rows], data.action[rows], starts.return_to_go[rows], data.source[rows])
+        start = start._replace(near=starts.near(rows)) if kept < steps else start
+        made = trained.generate(start, jr.key(0), starts.skip)
+        later = np.minimum(rows + horizon - 1, data.episode_ends[data.episode_of[rows]] - 1)
+        both = made.valid[:, -1] & (later == rows + horizon - 1)
+        off[kept] = np.abs(made.obs[both, -1] - data.next_obs[later[both]]).mean()
+    assert off[1] < 0.6 * off[steps]
+    assert off[1] < off[steps - 1] < off[steps]
+
+
+def test_noising_is_checked(trained, data):
+    with pytest.raises(ValueError, match="share of the sampler's steps"):
+        GenerateConfig(noising=0.0)
+    with pytest.raises(ValueError, match="action_noise starts from another"):
+        GenerateConfig(noising=0.5, action_noise=0.1)
