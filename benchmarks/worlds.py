@@ -114,7 +114,8 @@ def _synthetic(name: str, made: dict[str, Any]) -> str:
         facts.append(f"two-sample AUC {fidelity['two_sample_auc']:.3f}")
     if generation := made["generation"]:
         facts.append(f"{generation['transitions']:,} transitions at {generation['transitions_per_second']:,.0f}/s")
-        facts += [f"{key.replace('_', ' ')} {generation[key]:.3g}" for key in ACCOUNT if generation.get(key)]
+        guards = generation.get("safeguards") or {}
+        facts += [f"{key.replace('_', ' ')} {guards[key]:.3g}" for key in ACCOUNT if guards.get(key) is not None]
     for rows, checked in (made["consistency"] or {}).items():
         if (errors := checked["per_step"])["rmse"] is not None:
             facts.append(
