@@ -118,6 +118,7 @@ def _do_piece(suite: Suite, name: str, out: Path) -> int:
     """The process of one piece."""
     from benchmarks.work import do
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
     (piece,) = [p for p in pieces(suite) if p.name == name]
     do(suite, piece, out)
     return 0
