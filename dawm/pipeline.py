@@ -5,7 +5,8 @@ where it was interrupted. Paths of one stage in the settings of another are rela
 
     OUT/model                 the world model, calibrated     OUT/policies/bc          behaviour cloning
     OUT/synthetic             transitions that it generated   OUT/policies/ALGO        the learner on real data only
-    OUT/data.json, report.html                                OUT/policies/ALGO-dawm   the same with synthetic data
+    OUT/futures               libraries, if asked for         OUT/policies/ALGO-dawm   the same with synthetic data
+    OUT/data.json, report.html                                OUT/policies/ALGO-...    with futures, or by support
 """
 
 from __future__ import annotations
@@ -60,9 +61,16 @@ def run_pipeline(source: Any, config: RunConfig | None = None, *, out: str | Pat
     generate(model, data, config.generate, folder=out / "synthetic")
     synthetic = stored_synthetic(out / "synthetic", used_in=out / "policies" / "any")
 
-    for name, settings, mixed in policies_of(config):
-        folder = out / "policies" / name
-        policy_stage(data, settings, folder, synthetic if mixed else None, env, config)
+    futures = None
+    if config.futures:
+        library = FuturesConfig(futures=config.futures, seed=config.generate.seed)
+        build_library(stored_model(out / "model", used_in=out / "futures"), data, library, folder=out / "futures")
+        futures = stored_futures(out / "futures", used_in=out / "policies" / "any")
+
+    for plan in policies_of(config):
+        folder = out / "policies" / plan.name
+        given = synthetic if plan.synthetic else None, futures if plan.futures else None
+        policy_stage(data, plan.config, folder, *given, env, config)
         if env is not None:
             score_stage(folder, env, config.episodes, data)
     report = write_report(out)
@@ -125,7 +133,13 @@ def calibrate_stage(model: TrainedModel, data: Dataset, config: RunConfig) -> No
 
 
 def policy_stage(
-    data: Dataset, settings: PolicyConfig, folder: Path, synthetic: Dataset | None, env: str | None, config: RunConfig
+    data: Dataset,
+    settings: PolicyConfig,
+    folder: Path,
+    synthetic: Dataset | None,
+    futures: FuturesLibrary | None,
+    env: str | None,
+    config: RunConfig,
 ) -> None:
     """Train one policy; with `eval_every`, its record gets the returns as training goes on."""
     every = config.eval_every if env is not None else 0
@@ -136,7 +150,8 @@ def policy_stage(
         scores = score_policy(policy, str(env), episodes=config.episodes, references=data.info.references)
         return {"eval/return_mean": scores["return_mean"], "eval/return_std": scores["return_std"]}
 
-    train_policy(data, settings, synthetic=synthetic, folder=folder, monitor=monitor if every else None)
+    look = monitor if every else None
+    train_policy(data, settings, synthetic=synthetic, futures=futures, folder=folder, monitor=look)
 
 
 def score_stage(folder: Path, env: str, episodes: int, data: Dataset) -> dict[str, Any]:

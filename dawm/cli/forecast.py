@@ -23,7 +23,7 @@ from dawm.agents.fit import train_policy
 from dawm.cli.parser import Outcome
 from dawm.data.dataset import Dataset
 from dawm.pipeline import environment_of, examined
-from dawm.presets import RunConfig, policies_of
+from dawm.presets import Planned, RunConfig, policies_of
 from dawm.run.loop import LoopConfig, compile_updates
 from dawm.run.optim import make_optimiser
 from dawm.run.progress import duration, say
@@ -81,11 +81,12 @@ def forecast_stages(source: str, config: RunConfig, stages: tuple[str, ...]) -> 
             seconds["generation"] = per_future * futures
             sizes["futures"] = round(futures)
     if "policy" in stages:
-        plan = policies_of(config) if "generate" in stages else [(config.policy.algo.kind, config.policy, False)]
-        kinds = {policy.algo: policy for _, policy, _ in plan}  # what synthetic rows cost is the same
+        alone = Planned(config.policy.algo.kind, config.policy, False)
+        plan = policies_of(config) if "generate" in stages else [alone]
+        kinds = {p.config.algo: p.config for p in plan}  # what synthetic rows cost is the same
         measured = {algo: policy_seconds(data, replace(policy, ratio=0.0)) for algo, policy in kinds.items()}
-        seconds |= {f"policy {name}": measured[policy.algo] * policy.loop.steps for name, policy, _ in plan}
-        sizes["policies"] = {name: policy.seeds for name, policy, _ in plan}
+        seconds |= {f"policy {p.name}": measured[p.config.algo] * p.config.loop.steps for p in plan}
+        sizes["policies"] = {p.name: p.config.seeds for p in plan}
         if "generate" in stages and (env := environment_of(data, config)) is not None:
             steps = len(plan) * config.policy.seeds * config.episodes * (data.info.horizon or int(data.lengths.max()))
             seconds["evaluation"] = environment_seconds(data, env) * steps

@@ -20,6 +20,7 @@ def flags(parser: Parser) -> None:
     parser.flag("--seeds", metavar="N", type=whole, help="policies trained at once, with seeds 0, 1, ...")
     parser.flag("--ratio", metavar="R", type=float, help="synthetic share of each batch (0.5)")
     parser.flag("-n", "--transitions", metavar="N", type=whole, help="synthetic transitions")
+    parser.flag("--futures", dest="futures_count", metavar="M", type=whole, help="also a policy over M futures a step")
     parser.flag("--episodes", metavar="N", type=whole, help="evaluation episodes per seed (10)")
     parser.flag("--eval-every", metavar="N", type=whole, help="also score every N policy updates, for the record")
     parser.common(settings=True, dry_run=True)

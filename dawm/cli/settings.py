@@ -17,6 +17,7 @@ MEANING = {
     "algo": ("policy.algo.kind",),
     "seeds": ("policy.seeds",),
     "ratio": ("policy.ratio",),
+    "futures_count": ("futures",),
     "transitions": ("generate.transitions",),
     "env": ("env",),
     "episodes": ("episodes",),

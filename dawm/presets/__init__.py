@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dawm.agents.bc import BCConfig
 from dawm.agents.config import PolicyConfig
+from dawm.agents.targets import RiskConfig
 from dawm.errors import ConfigError, suggest
 from dawm.evaluate.calibrate import CalibrateConfig
 from dawm.run.config import override, read_config_file
@@ -27,6 +28,7 @@ class RunConfig:
     generate: GenerateConfig = field(default_factory=GenerateConfig)
     calibrate: CalibrateConfig = field(default_factory=CalibrateConfig)
     policy: PolicyConfig = field(default_factory=lambda: PolicyConfig(ratio=0.5))  # of the policy with synthetic data
+    futures: int = 0  # of each recorded step; above 0 also a policy whose targets are policy.risk over them
     real_only: bool = True  # also the same learner without synthetic data
     bc: bool = True  # also behaviour cloning
     env: str | None = None  # Gymnasium id; None takes the one that the data name, "none" does not evaluate
@@ -39,6 +41,8 @@ class RunConfig:
                 "policy.ratio is the synthetic share of each batch and must be above 0 in a run, which compares with"
                 " and without synthetic data; `dawm policy` trains on real data alone"
             )
+        if self.futures == 1 or self.futures < 0:
+            raise ValueError(f"futures must be 0 (none) or at least 2, got {self.futures}")
         if self.episodes < 1 or self.eval_every < 0:
             raise ValueError(
                 f"episodes must be at least 1 and eval_every at least 0, got {self.episodes}, {self.eval_every}"
@@ -61,12 +65,24 @@ def merge(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     return override(config, {dotted: flat[dotted] for dotted in kinds_first})
 
 
-def policies_of(config: RunConfig) -> list[tuple[str, PolicyConfig, bool]]:
-    """(folder, settings, whether synthetic data are mixed in) of every policy of a run."""
+class Planned(NamedTuple):
+    """One policy of a run."""
+
+    name: str  # its folder
+    config: PolicyConfig
+    synthetic: bool  # whether synthetic data are mixed in
+    futures: bool = False  # whether targets range over plausible futures
+
+
+def policies_of(config: RunConfig) -> list[Planned]:
+    """Every policy of a run: behaviour cloning, the plain learner, and the learner with what the run adds to it."""
     kind, real = config.policy.algo.kind, replace(config.policy, ratio=0.0)
-    rows = [("bc", replace(real, algo=BCConfig()), False)] if config.bc and kind != "bc" else []
-    rows += [(kind, real, False)] if config.real_only else []
-    return [*rows, (f"{kind}-dawm", config.policy, True)]
+    plain = replace(real, risk=RiskConfig(), thin=0.0)
+    rows = [Planned("bc", replace(plain, algo=BCConfig()), False)] if config.bc and kind != "bc" else []
+    rows += [Planned(kind, plain, False)] if config.real_only else []
+    rows += [Planned(f"{kind}-thin", replace(plain, thin=real.thin), False)] if real.thin > 0 else []
+    rows += [Planned(f"{kind}-futures", replace(real, thin=0.0), False, futures=True)] if config.futures else []
+    return [*rows, Planned(f"{kind}-dawm", replace(config.policy, risk=RiskConfig(), thin=0.0), True)]
 
 
 def _flatten(values: Mapping[str, Any], where: str = "") -> list[tuple[str, Any]]:

@@ -110,6 +110,18 @@ class Stage:
         """Whether a policy was trained on synthetic transitions."""
         return bool(self.config.get("synthetic")) or self.name.endswith("-dawm")
 
+    @property
+    def additions(self) -> tuple[str, ...]:
+        """What a policy was given beside the recorded transitions; nothing for the plain learner."""
+        policy, found = self.config.get("policy") or {}, ["synthetic"] if self.uses_synthetic else []
+        if self.config.get("futures"):
+            risk = policy.get("risk") or {}
+            level = "" if risk.get("measure", "mean") == "mean" else f" {risk['level']:g}"
+            found.append(f"{risk.get('measure', 'mean')}{level} over futures")
+        if policy.get("thin"):
+            found.append("imitation by support")
+        return tuple(found)
+
 
 @dataclass(frozen=True)
 class RunRecord:

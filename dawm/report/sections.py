@@ -197,6 +197,7 @@ def comparison_table(record: RunRecord) -> tables.Table | None:
     rows = [
         [
             c.learner,
+            c.what,
             form(c.with_mean),
             form(c.without_mean),
             numerals.signed(c.difference, form),
@@ -205,7 +206,7 @@ def comparison_table(record: RunRecord) -> tables.Table | None:
         for c in verdicts.comparisons(record)
     ]
     return (
-        tables.Table(["Learner", "real + synthetic", "real only", "difference", "95 % interval"], rows)
+        tables.Table(["Learner", "given", "with it", "real only", "difference", "95 % interval"], rows, words=2)
         if rows
         else None
     )

@@ -41,11 +41,16 @@ def _markdown_line(row: Sequence[str], widths: Sequence[int], words: int) -> str
 
 
 def policy_name(policy: Stage) -> str:
-    """'TD3+BC, real + synthetic', 'TD3+BC, real data only', or 'BC'."""
+    """'TD3+BC, real + synthetic', 'TD3+BC, cvar 0.25 over futures', 'TD3+BC, real data only', or 'BC'."""
     name = ALGORITHMS.get(policy.algorithm, policy.algorithm)
-    if policy.uses_synthetic:
-        return f"{name}, real + synthetic"
+    if policy.additions:
+        return f"{name}, {additions_name(policy)}"
     return name if policy.algorithm == "bc" else f"{name}, real data only"
+
+
+def additions_name(policy: Stage) -> str:
+    """'real + synthetic', 'cvar 0.25 over futures', or both."""
+    return ", ".join("real + synthetic" if a == "synthetic" else a for a in policy.additions)
 
 
 def score_table(record: RunRecord) -> Table:
@@ -55,7 +60,8 @@ def score_table(record: RunRecord) -> Table:
     columns += ["Score", "std of episodes", "IQM", "95 % interval"] if normalised else ["IQM of returns"]
     rows = [_policy_row(policy, normalised) for policy in record.policies]
     rows += _data_row(record, normalised)
-    return Table(columns, rows, strong=[i for i, p in enumerate(record.policies) if p.uses_synthetic])
+    columns += ["Worst tenth", "Ended early"]
+    return Table(columns, rows, strong=[i for i, p in enumerate(record.policies) if p.additions])
 
 
 def _policy_row(policy: Stage, normalised: bool) -> list[str]:
@@ -63,10 +69,11 @@ def _policy_row(policy: Stage, normalised: bool) -> list[str]:
     returns = scores.get("returns") or []
     shape = f"{len(returns)} × {max(map(len, returns))}" if returns else numerals.MISSING
     row = [policy_name(policy), shape, *(numerals.significant(scores.get(k), 4) for k in ("return_mean", "return_std"))]
+    tail = [numerals.significant(scores.get("return_cvar"), 4), numerals.percent(scores.get("failure_rate"))]
     if not normalised:
-        return [*row, numerals.significant(scores.get("return_iqm"), 4)]
+        return [*row, numerals.significant(scores.get("return_iqm"), 4), *tail]
     row += [numerals.score(scores.get(k)) for k in ("normalized_score", "score_std", "score_iqm")]
-    return [*row, interval(scores.get("score_interval")) if len(returns) > 1 else numerals.MISSING]
+    return [*row, interval(scores.get("score_interval")) if len(returns) > 1 else numerals.MISSING, *tail]
 
 
 def _data_row(record: RunRecord, normalised: bool) -> list[list[str]]:
@@ -75,12 +82,13 @@ def _data_row(record: RunRecord, normalised: bool) -> list[list[str]]:
         return []
     row = ["The data’s own episodes", numerals.count(dig(record.data, "episodes"))]
     row += [numerals.significant(mean, 4), numerals.significant(std, 4)]
+    nothing = [numerals.MISSING] * 2
     if not normalised:
-        return [[*row, numerals.MISSING]]
+        return [[*row, numerals.MISSING, *nothing]]
     low, high = record.references["low"], record.references["high"]  # type: ignore[index]
     scaled = 100 * std / (high - low) if numerals.number(std) is not None else None
     row += [numerals.score(100 * (mean - low) / (high - low)), numerals.score(scaled)]
-    return [[*row, numerals.MISSING, numerals.MISSING]]
+    return [[*row, numerals.MISSING, numerals.MISSING, *nothing]]
 
 
 def interval(bounds: Any, form=numerals.score) -> str:

@@ -22,7 +22,7 @@ from scipy import stats
 from dawm.report import numerals
 from dawm.report.collect import RunRecord, Stage, dig
 from dawm.report.numerals import number
-from dawm.report.tables import ALGORITHMS
+from dawm.report.tables import ALGORITHMS, additions_name
 
 CLOSE, PRECISE = 1.5, 1.1  # first-step error against the one-step network's: up to here it counts as close, as equal
 FEW_SEEDS, FEW_EPISODES = 5, 10
@@ -39,9 +39,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A learner with synthetic data against the same learner without, in points of score (or of raw return)."""
+    """A learner with synthetic data or futures against the same learner without, in points of score (or of raw
+    return).
+    """
 
     learner: str
+    what: str  # it was given
+    synthetic: bool  # and nothing else
     with_mean: float
     without_mean: float
     difference: float
@@ -91,22 +95,23 @@ def seed_means(record: RunRecord, policy: Stage) -> list[float]:
 
 
 def comparisons(record: RunRecord) -> list[Comparison]:
-    """Each learner that was scored both with and without synthetic data."""
+    """Each learner that was scored with something beside the recorded transitions and also without."""
     found = []
-    for policy in (p for p in record.policies if p.uses_synthetic):
-        plain = [p for p in record.policies if not p.uses_synthetic and p.algorithm == policy.algorithm]
+    for policy in (p for p in record.policies if p.additions):
+        plain = [p for p in record.policies if not p.additions and p.algorithm == policy.algorithm]
         a, b = seed_means(record, policy), seed_means(record, plain[0]) if plain else []
         if a and b:
             difference, interval = welch(a, b)
             name = ALGORITHMS.get(policy.algorithm, policy.algorithm)
             means = float(np.mean(a)), float(np.mean(b))
-            found.append(Comparison(name, *means, difference, interval, (len(a), len(b))))
+            given = additions_name(policy), policy.additions == ("synthetic",)
+            found.append(Comparison(name, *given, *means, difference, interval, (len(a), len(b))))
     return found
 
 
 def headline(record: RunRecord) -> Verdict:
     """The ten-second answer."""
-    found = comparisons(record)
+    found = [c for c in comparisons(record) if c.synthetic]
     if not found:
         return _without_comparison(record)
     text = " ".join([*(_sentence(c, record) for c in found), *_yardsticks(record)])
@@ -144,9 +149,7 @@ def _sentence(c: Comparison, record: RunRecord) -> str:
 def _yardsticks(record: RunRecord) -> Iterator[str]:
     """What cloning the data reaches, and what the data themselves do, in the same units."""
     form, found = (numerals.score if record.references else numerals.significant), []
-    cloned = [
-        m for p in record.policies if p.algorithm == "bc" and not p.uses_synthetic and (m := seed_means(record, p))
-    ]
+    cloned = [m for p in record.policies if p.algorithm == "bc" and not p.additions and (m := seed_means(record, p))]
     if cloned:
         found.append(f"behaviour cloning reaches {form(float(np.mean(cloned[0])))}")
     mean = score(record, dig(record.data, "returns", "mean"))

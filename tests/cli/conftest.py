@@ -15,6 +15,7 @@ QUICK_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive
 
 TINY = """
 episodes = 1
+futures = 4
 [world_model]
 batch_size = 16
 measure_windows = 8

@@ -21,7 +21,7 @@ def test_the_last_line_of_a_run_is_the_report_and_progress_goes_to_standard_erro
     assert (out / "report.html").is_file()
     assert (out / "finished").is_file()
     assert f"{log} is arrays:{log}" in done.stderr.splitlines()[0]
-    assert {p.name for p in (out / "policies").iterdir()} == {"bc", "td3bc", "td3bc-dawm"}
+    assert {p.name for p in (out / "policies").iterdir()} == {"bc", "td3bc", "td3bc-dawm", "td3bc-futures"}
     for policy in (out / "policies").iterdir():
         scores = json.loads((policy / "scores.json").read_text())
         assert (scores["env"], scores["episodes"], np.shape(scores["returns"])) == ("Pendulum-v1", 1, (2, 1))
