@@ -336,7 +336,7 @@ def write_policy(
     env: str | None = "Hopper-v5",
     references: bool = True,
 ) -> None:
-    algo = folder.name.removesuffix("-dawm")
+    algo = folder.name.removesuffix("-dawm").removesuffix("-futures")
     config: dict[str, Any] = {
         "policy": {
             "algo": {"kind": algo},
@@ -352,6 +352,9 @@ def write_policy(
     if folder.name.endswith("-dawm"):
         config["synthetic"] = {"path": "runs/hopper mixed/synthetic", "fingerprint": "sha256:77aa01"}
         config["policy"]["ratio"] = 0.5
+    if folder.name.endswith("-futures"):
+        config["futures"] = {"path": "futures:../../futures", "data": "sha256:5d1c0f7a44be"}
+        config["policy"]["risk"] = {"measure": "cvar", "level": 0.25}
     begin(folder, "policy", config)
     rows = []
     for step in range(2_000, 200_001, 2_000):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from example_run import HIGH, LOW, write_example
+from example_run import HIGH, LOW, write_example, write_policy
 from scipy import stats
 
 from dawm.report.collect import read_run
@@ -83,6 +83,18 @@ def test_differences_are_in_points_of_score_or_in_raw_return(run):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"references": None}))
     assert comparisons(read_run(run))[0].difference == pytest.approx(HIGH - LOW - 0.5)
     assert "of return" in headline(read_run(run)).text
+
+
+def test_every_addition_is_compared_with_the_plain_learner(run):
+    write_policy(run / "policies/td3bc-futures", np.random.default_rng(0), 0.0)
+    set_returns(run, "td3bc", [[0.0], [10.0]])
+    set_returns(run, "td3bc-futures", [[30.0], [40.0]])
+    record = read_run(run)
+    found = {c.what: c for c in comparisons(record)}
+    assert set(found) == {"real + synthetic", "cvar 0.25 over futures"}
+    assert found["cvar 0.25 over futures"].difference == pytest.approx(100 * 30 / (HIGH - LOW))
+    assert "synthetic" in headline(record).title  # which is about synthetic data alone
+    assert "TD3+BC, cvar 0.25 over futures" in markdown_scores(record)
 
 
 def test_episodes_that_are_null_or_nan_are_left_out(run):
