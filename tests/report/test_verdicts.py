@@ -93,7 +93,7 @@ def test_every_addition_is_compared_with_the_plain_learner(run):
     found = {c.what: c for c in comparisons(record)}
     assert set(found) == {"real + synthetic", "cvar 0.25 over futures"}
     assert found["cvar 0.25 over futures"].difference == pytest.approx(100 * 30 / (HIGH - LOW))
-    assert "synthetic" in headline(record).title  # which is about synthetic data alone
+    assert "Synthetic data" in headline(record).title  # which is about synthetic data alone
     assert "TD3+BC, cvar 0.25 over futures" in markdown_scores(record)
 
 
