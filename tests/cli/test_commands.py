@@ -51,6 +51,7 @@ def test_a_finished_run_moved_elsewhere_and_without_environment_still_reports(re
     assert result["synthetic"]["transitions"] >= 400
 
 
+@pytest.mark.slow
 def test_stage_by_stage_gives_what_run_gives(reference, dawm, log, tiny, tmp_path):
     whole = reference[0]
     dawm("train", log, "--config", tiny, "--out", tmp_path / "model")
