@@ -41,13 +41,12 @@ OPTIMA = {"bc": 0.0, "td3bc": 0.5, "iql": iql_optimum(), "rebrac": 0.5, "quantil
 
 @every_agent
 def test_learns_a_bandit(kind):
-    more = {"alpha": 20.0} if kind == "quantile" else {}  # its spread keeps mean |ρ| up, so that cloning weighs more
-    config = AGENTS[kind][0](width=32, learning_rate=3e-3, **more)
+    noisy = kind == "quantile"  # 25 quantiles are learnt less sharply than one mean
+    config = AGENTS[kind][0](width=32, learning_rate=1e-3 if noisy else 3e-3)
     learner = make_agent(config, Spec(1, 1, (-1.0,), (1.0,)), 600)
     state = train(learner, bandit(500), 600)
     action = jax.vmap(learner.policy(state))(np.array([[1.0], [-1.0]]))[:, 0]
-    atol = 0.14 if kind == "quantile" else 0.06  # 25 quantiles are learnt less sharply than one mean
-    np.testing.assert_allclose(action, [OPTIMA[kind], -OPTIMA[kind]], atol=atol)
+    np.testing.assert_allclose(action, [OPTIMA[kind], -OPTIMA[kind]], atol=0.12 if noisy else 0.06)
 
 
 @every_agent
