@@ -167,6 +167,8 @@ def _heading(tasks: list[dict[str, Any]]) -> str:
     methods = [m for task in tasks for m in task["methods"] if m["scored"]]
     unscored = [f"{t['dataset']}/{m['method']}" for t in tasks for m in t["methods"] if not m["scored"]]
     settings = {f"{m['updates']:,} updates, {m['seeds']} seeds" for m in methods}
+    if not any(task["methods"] for task in tasks):
+        return "# World models"
     lines = [
         f"# Real data, and real with synthetic ({'; '.join(sorted(settings)) or 'nothing scored yet'})",
         "",
@@ -244,10 +246,11 @@ def _published_line(published: dict[str, Any]) -> str:
 
 
 def _footing(tasks: list[dict[str, Any]]) -> str:
-    methods = [m for task in tasks for m in task["methods"]]
-    commits = sorted({m["commit"] for m in methods if m["commit"]})
-    devices = sorted({m["device"] for m in methods if m["device"]})
-    versions = next((m["versions"] for m in methods if m["versions"]), {})
+    runs = [m for task in tasks for m in task["methods"]]
+    runs += [m["provenance"] for task in tasks for m in task["worlds"]["models"].values() if m["provenance"]]
+    commits = sorted({m["commit"] for m in runs if m.get("commit")})
+    devices = sorted({m["device"] for m in runs if m.get("device")})
+    versions = next((m["versions"] for m in runs if m.get("versions")), {})
     named = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     marked = " ('+': with uncommitted changes)" if any(c.endswith("+") for c in commits) else ""
     short = ", ".join(c[:10] + "+" * c.endswith("+") for c in commits)

@@ -18,7 +18,7 @@ from dawm.run.folder import RunFolder
 def read_worlds(folder: Path) -> dict[str, Any]:
     """What is known of the world models of a dataset and of what was made with them."""
     return {
-        "models": _each(folder, "model", ("holdout", "calibration")),
+        "models": _each(folder, "model", ("holdout", "calibration", "provenance")),
         "synthetic": _each(folder, "synthetic", ("generation", "fidelity", "consistency")),
         "futures": _each(folder, "futures", ("library",)),
     }

@@ -28,13 +28,15 @@ def say(text: str = "") -> None:
 
 
 def duration(seconds: float) -> str:
-    """'48 s', '3 min 20 s' or '2 h 05 min'."""
+    """'48 s', '3 min 20 s', '2 h 05 min' or '3 days 4 h'."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"
     if seconds < 3600:
         return f"{seconds // 60} min {seconds % 60:02d} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+    if seconds < 48 * 3600:
+        return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+    return f"{seconds // 86400} days {seconds % 86400 // 3600} h"
 
 
 @contextlib.contextmanager
