@@ -87,6 +87,7 @@ def test_settings_can_be_taken_from_the_record_of_a_run(reference, dawm, log):
     assert json.loads(done.stdout)["policies"]["bc"]["env"] == "Pendulum-v1"
 
 
+@pytest.mark.slow
 def test_dry_run_measures_and_writes_nothing(dawm, log, tiny, tmp_path):
     out = tmp_path / "never"
     done = dawm("run", log, "--config", tiny, "--out", out, "--dry-run", "--json", "--quiet")

@@ -35,7 +35,7 @@ MODELS = {
     f"latent {kind}": LatentConfig(latent=kind, members=3, context=8, provenance=4, body=BODY["mlp"])
     for kind in ("residual", "autoencoder")
 }  # fmt: skip
-SLOW = {"unet", "transformer"}  # to compile
+SLOW = {"unet", "transformer", "autoencoder"}  # to compile
 LABELS = 4
 
 
