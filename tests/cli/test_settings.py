@@ -19,7 +19,7 @@ def test_each_level_wins_over_the_one_before(tmp_path):
     file = tmp_path / "my.json"
     file.write_text(json.dumps({"policy": {"seeds": 7, "loop": {"steps": 77}}, "generate": {"transitions": 777}}))
     preset = configuration(flags(preset="fast"))
-    assert (preset.policy.seeds, preset.policy.loop.steps, preset.policy.loop.chunk) == (2, 4_000, 500)
+    assert (preset.policy.seeds, preset.policy.loop.steps, preset.policy.loop.chunk) == (2, 3_000, 500)
     from_file = configuration(flags(preset="fast", config=file))
     assert (from_file.policy.seeds, from_file.policy.loop.steps, from_file.policy.loop.chunk) == (7, 77, 500)
     with_flag = configuration(flags(preset="fast", config=file, seeds=8))
