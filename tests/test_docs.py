@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
+import os
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,18 +117,32 @@ SMALLER = {
 }
 
 
-def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+BEFORE = f"""from dataclasses import replace
+import numpy as np
+import dawm
+{inspect.getsource(hopper_log)}
+{inspect.getsource(tiny_model)}
+"""
+AFTER = """
+assert actions.shape == (5, 3)
+assert np.isfinite(scores["return_mean"])
+assert len(synthetic) >= 300
+"""
+
+
+def test_the_python_of_the_readme_runs(tmp_path):
+    """As a script of its own, as a reader would run it."""
     pytest.importorskip("mujoco")
     (code,) = fences(README, "python")
     for shown, smaller in SMALLER.items():
         assert shown in code, f"the README no longer says {shown}"
         code = code.replace(shown, smaller)
-    monkeypatch.chdir(tmp_path)
-    scope = {"hopper_log": hopper_log, "tiny_model": tiny_model}
-    exec(compile(code, "README.md", "exec"), scope)
-    assert scope["actions"].shape == (5, 3)
-    assert np.isfinite(scope["scores"]["return_mean"])
-    assert len(scope["synthetic"]) >= 300
+    (tmp_path / "readme.py").write_text(BEFORE + code + AFTER)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        [sys.executable, "readme.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
 
 
 def example(name: str):

@@ -17,6 +17,7 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from dawm.nets.mlp import MLP
+from dawm.types import Transition
 
 T = TypeVar("T")
 
@@ -75,6 +76,14 @@ def bellman_target(
 ) -> Float[Array, "*b"]:
     """r + γ v(s') where the episode goes on, r where the MDP ended."""
     return reward + discount * jnp.where(terminal, 0.0, next_value)
+
+
+def squared_loss(
+    critic: TwinCritic, batch: Transition, y: Float[Array, " b"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """(sum over the critics of their mean squared error against y, mean of Q)."""
+    q = jax.vmap(critic)(batch.obs, batch.action)
+    return jnp.square(q - y[:, None]).mean(0).sum(), q.mean()
 
 
 def moved(target: T, source: T, rate: float) -> T:

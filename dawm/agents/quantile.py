@@ -21,38 +21,28 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dawm.agents.base import Learner, check_updates, imitation
+from dawm.agents.base import Learner, imitation
 from dawm.agents.critics import TwinCritic
 from dawm.agents.targets import RiskConfig, Target, one_step, risk
-from dawm.agents.td3 import Form, make_td3
+from dawm.agents.td3 import Form, TD3Config, make_td3
 from dawm.types import Spec
 
 HUBER = 1.0  # where the loss turns from square to linear
 
 
 @dataclass(frozen=True)
-class QuantileConfig:
+class QuantileConfig(TD3Config):
     """Defaults: those of `td3bc`."""
 
     kind: Literal["quantile"] = "quantile"
-    learning_rate: float = 3e-4  # actor and critics
-    discount: float = 0.99
-    target_update_rate: float = 0.005  # "tau" elsewhere
-    policy_noise: float = 0.2  # std of the noise on target actions, in units of half the action range
-    noise_clip: float = 0.5
-    policy_freq: int = 2  # critic updates for each update of the actor and of the targets
     alpha: float = 2.5  # weight of ρ against cloning
     quantiles: int = 25
     caution: RiskConfig = field(default_factory=RiskConfig)  # ρ; policy.risk, over futures, is not used here
-    width: int = 256  # hidden units a layer
-    depth: int = 2  # hidden layers
 
     def __post_init__(self):
-        check_updates(self.learning_rate, self.discount, self.target_update_rate)
-        if self.policy_freq < 1 or self.quantiles < 2:
-            raise ValueError(
-                f"policy_freq must be at least 1 and quantiles at least 2, got {self.policy_freq}, {self.quantiles}"
-            )
+        super().__post_init__()
+        if self.quantiles < 2:
+            raise ValueError(f"quantiles must be at least 2, got {self.quantiles}")
         if self.caution.measure == "disagree":
             raise ValueError("caution is over the quantiles of one critic: disagree compares the members of a model")
 

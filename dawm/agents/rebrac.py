@@ -20,33 +20,25 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from dawm.agents.base import Learner, check_updates, imitation
-from dawm.agents.critics import TwinCritic
+from dawm.agents.base import Learner, imitation
+from dawm.agents.critics import TwinCritic, squared_loss
 from dawm.agents.targets import Target, one_step
-from dawm.agents.td3 import Form, make_td3
+from dawm.agents.td3 import Form, TD3Config, make_td3
 from dawm.types import Spec
 
 
 @dataclass(frozen=True)
-class ReBRACConfig:
+class ReBRACConfig(TD3Config):
     """Defaults: CORL, with penalties in the middle of those that the paper searches."""
 
     kind: Literal["rebrac"] = "rebrac"
     learning_rate: float = 1e-3  # actor and critics
-    discount: float = 0.99
-    target_update_rate: float = 0.005  # "tau" elsewhere
-    policy_noise: float = 0.2  # std of the noise on target actions, in units of half the action range
-    noise_clip: float = 0.5
-    policy_freq: int = 2  # critic updates for each update of the actor and of the targets
     actor_penalty: float = 0.05  # "beta1" elsewhere, searched in 0.001 ... 0.1
     critic_penalty: float = 0.01  # "beta2" elsewhere, searched in 0 ... 0.5
-    width: int = 256  # hidden units a layer
     depth: int = 3  # hidden layers
 
     def __post_init__(self):
-        check_updates(self.learning_rate, self.discount, self.target_update_rate)
-        if self.policy_freq < 1:
-            raise ValueError(f"policy_freq must be at least 1, got {self.policy_freq}")
+        super().__post_init__()
         if min(self.actor_penalty, self.critic_penalty) < 0:
             raise ValueError(
                 f"penalties must be at least 0, got {self.actor_penalty} (actor) and {self.critic_penalty} (critic)"
@@ -62,10 +54,6 @@ def make_rebrac(config: ReBRACConfig, spec: Spec, steps: int, target: Target = o
         strayed = jnp.where(known, jnp.square(next_action - batch.next_action).sum(-1), 0.0)
         return target(value, batch, config.discount) - config.discount * config.critic_penalty * strayed
 
-    def critic_loss(critic, batch, y):
-        q = jax.vmap(critic)(batch.obs, batch.action)
-        return jnp.square(q - y[:, None]).mean(0).sum(), q.mean()
-
     def actor_loss(q, action, batch):
         weight = 1.0 / jax.lax.stop_gradient(jnp.abs(q).mean())
         penalty = imitation(jnp.square(action - batch.action).sum(-1), batch)
@@ -77,7 +65,7 @@ def make_rebrac(config: ReBRACConfig, spec: Spec, steps: int, target: Target = o
         critic=lambda key: TwinCritic(spec.obs_dim, spec.act_dim, **size, layer_norm=True, key=key),
         next_value=lowest,
         targets=targets,
-        critic_loss=critic_loss,
+        critic_loss=squared_loss,
         climbs=lowest,
         actor_loss=actor_loss,
     )

@@ -3,14 +3,15 @@
     critics  y = target(v),   v(s') = next_value(critic', s', a'),   a' = clip(π'(s') + ε),   ε = clip(N(0, σ²), ±c)
     actor    every `policy_freq` updates, with all target networks (Fujimoto et al. 2018, Algorithm 1)
 
-An algorithm is a `Form`: what its critic is, what it minimises, what its policy climbs. Its configuration has the
-fields of `TD3Settings`.
+An algorithm is a `Form`: what its critic is, what it minimises, what its policy climbs. Its configuration is a
+`TD3Config` with fields of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -20,31 +21,30 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from dawm.agents.actors import DeterministicActor
-from dawm.agents.base import Learner
+from dawm.agents.base import Learner, check_updates
 from dawm.agents.critics import moved
 from dawm.agents.targets import Target
 from dawm.types import Spec, Transition
 
 
-class TD3Settings(Protocol):
-    """What the configurations of the family have in common."""
+@dataclass(frozen=True)
+class TD3Config:
+    """What the configurations of the family have in common; defaults: CORL's TD3+BC."""
 
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def discount(self) -> float: ...
-    @property
-    def target_update_rate(self) -> float: ...
-    @property
-    def policy_noise(self) -> float: ...
-    @property
-    def noise_clip(self) -> float: ...
-    @property
-    def policy_freq(self) -> int: ...
-    @property
-    def width(self) -> int: ...
-    @property
-    def depth(self) -> int: ...
+    kind: str = ""
+    learning_rate: float = 3e-4  # actor and critics
+    discount: float = 0.99
+    target_update_rate: float = 0.005  # "tau" elsewhere
+    policy_noise: float = 0.2  # std of the noise on target actions, in units of half the action range
+    noise_clip: float = 0.5
+    policy_freq: int = 2  # critic updates for each update of the actor and of the targets
+    width: int = 256  # hidden units a layer
+    depth: int = 2  # hidden layers
+
+    def __post_init__(self):
+        check_updates(self.learning_rate, self.discount, self.target_update_rate)
+        if self.policy_freq < 1:
+            raise ValueError(f"policy_freq must be at least 1, got {self.policy_freq}")
 
 
 class Form(NamedTuple):
@@ -88,7 +88,7 @@ class GreedyValue(eqx.Module):
         return self.next_value(self.critic, obs[None], self.actor(obs)[None]).mean()
 
 
-def make_td3(config: TD3Settings, spec: Spec, form: Form, target: Target) -> Learner:
+def make_td3(config: TD3Config, spec: Spec, form: Form, target: Target) -> Learner:
     """The learner of a form.
 
     Metrics: `critic/loss`, `critic/q_mean` (of the recorded actions), `actor/loss` (of its last update).

@@ -19,41 +19,24 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from dawm.agents.base import Learner, check_updates, imitation
-from dawm.agents.critics import TwinCritic
+from dawm.agents.base import Learner, imitation
+from dawm.agents.critics import TwinCritic, squared_loss
 from dawm.agents.targets import Target, one_step
-from dawm.agents.td3 import Form, make_td3
+from dawm.agents.td3 import Form, TD3Config, make_td3
 from dawm.types import Spec
 
 
 @dataclass(frozen=True)
-class TD3BCConfig:
+class TD3BCConfig(TD3Config):
     """Defaults: CORL."""
 
     kind: Literal["td3bc"] = "td3bc"
-    learning_rate: float = 3e-4  # actor and critics
-    discount: float = 0.99
-    target_update_rate: float = 0.005  # "tau" elsewhere
-    policy_noise: float = 0.2  # std of the noise on target actions, in units of half the action range
-    noise_clip: float = 0.5
-    policy_freq: int = 2  # critic updates for each update of the actor and of the targets
     alpha: float = 2.5  # weight of Q against cloning
-    width: int = 256  # hidden units a layer
-    depth: int = 2  # hidden layers
-
-    def __post_init__(self):
-        check_updates(self.learning_rate, self.discount, self.target_update_rate)
-        if self.policy_freq < 1:
-            raise ValueError(f"policy_freq must be at least 1, got {self.policy_freq}")
 
 
 def make_td3bc(config: TD3BCConfig, spec: Spec, steps: int, target: Target = one_step) -> Learner:
     """TD3+BC with the given TD target; metrics of `td3.make_td3`."""
     del steps  # no schedule depends on the length of the run
-
-    def critic_loss(critic, batch, y):
-        q = jax.vmap(critic)(batch.obs, batch.action)
-        return jnp.square(q - y[:, None]).mean(0).sum(), q.mean()
 
     def actor_loss(q, action, batch):
         weight = config.alpha / jax.lax.stop_gradient(jnp.abs(q).mean())
@@ -64,7 +47,7 @@ def make_td3bc(config: TD3BCConfig, spec: Spec, steps: int, target: Target = one
         critic=lambda key: TwinCritic(spec.obs_dim, spec.act_dim, **size, key=key),
         next_value=lambda critic, obs, action: jax.vmap(critic)(obs, action).min(-1),
         targets=lambda target, value, batch, _: target(value, batch, config.discount),
-        critic_loss=critic_loss,
+        critic_loss=squared_loss,
         climbs=lambda critic, obs, action: jax.vmap(critic.first)(obs, action),
         actor_loss=actor_loss,
     )

@@ -32,13 +32,14 @@ from dawm.types import Start
 from dawm.worldmodel.base import AbstractWorldModel
 from dawm.worldmodel.fit import (
     WorldModelConfig,
+    annotated,
     assemble,
     diffusion_update,
     initial_state,
     parameter_counts,
-    windows_of,
+    training_rows,
 )
-from dawm.worldmodel.networks import Networks, fit_scales, fold_of, train_networks
+from dawm.worldmodel.networks import Networks, fit_scales, train_networks
 from dawm.worldmodel.trained import TrainedModel
 
 MEASURE_SECONDS = 1.5  # for each quantity, after compiling
@@ -148,9 +149,8 @@ def policy_seconds(data: Dataset, config: Any) -> float:
 
 def update_seconds(model: AbstractWorldModel, train: Dataset, config: WorldModelConfig) -> tuple[float, float]:
     """(seconds, bytes) of one update of the diffusion."""
-    windows = windows_of(train, config, config.model.window)
-    fold = jnp.asarray(fold_of(train, config.model.members, config.seed))
-    notes = eqx.filter_jit(lambda model, *args: model.annotate(*args))(model, windows, fold)
+    windows, fold = training_rows(train, config)
+    notes = annotated(model, windows, fold)
     optimiser = make_optimiser(config.optim, config.loop.steps)
     copied = lambda tree: jax.tree.map(lambda leaf: jnp.array(leaf) if eqx.is_array(leaf) else leaf, tree)
     state = [copied(initial_state(model, optimiser))]  # donated at every call

@@ -19,10 +19,9 @@ import numpy as np
 
 from dawm.data.arrays import next_obs_unknown
 from dawm.data.dataset import Dataset
-from dawm.data.windows import make_windows
 from dawm.errors import ConfigError
 from dawm.types import Start
-from dawm.worldmodel.networks import fold_of
+from dawm.worldmodel.fit import annotated, training_rows, windows_of
 from dawm.worldmodel.trained import TrainedModel
 
 if TYPE_CHECKING:
@@ -69,10 +68,8 @@ class Recorded:
 
     def __init__(self, data: Dataset, model: TrainedModel):
         settings = model.config.model
-        self.windows = make_windows(data, settings.window, discount=settings.discount, returns=settings.returns)
-        fold = jnp.asarray(fold_of(data, settings.members, model.config.seed))
-        annotate = eqx.filter_jit(lambda model, windows, fold: model.annotate(windows, fold))
-        self.model, self.notes = model.model, annotate(model.model, self.windows, fold)
+        self.windows, fold = training_rows(data, model.config)
+        self.model, self.notes = model.model, annotated(model.model, self.windows, fold)
         left = data.episode_ends[data.episode_of] - np.arange(len(data))
         ends = data.terminal[data.episode_ends - 1][data.episode_of]  # what follows an end is known
         self.whole = ((left >= settings.window) | ends) & ~next_obs_unknown(data)
@@ -96,6 +93,4 @@ def start_rows(data: Dataset, config: GenerateConfig) -> np.ndarray:
 
 def return_to_go(data: Dataset, model: TrainedModel) -> np.ndarray:
     """The return-to-go of every row, counted as the model counts it."""
-    settings = model.config.model
-    windows = make_windows(data, settings.horizon, discount=settings.discount, returns=settings.returns)
-    return np.asarray(windows.return_to_go)
+    return np.asarray(windows_of(data, model.config, model.config.model.horizon).return_to_go)

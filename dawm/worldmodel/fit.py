@@ -17,7 +17,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 import optax
+from jaxtyping import Array, Float, Int
 
 from dawm.data.dataset import Dataset
 from dawm.data.windows import Windows, make_windows
@@ -100,14 +102,17 @@ def windows_of(data: Dataset, config: WorldModelConfig, horizon: int) -> Windows
     return make_windows(data, horizon, discount=config.model.discount, returns=config.model.returns)
 
 
+def training_rows(data: Dataset, config: WorldModelConfig) -> tuple[Windows, Int[np.ndarray, " n"]]:
+    """(windows of the model's training, fold of each row): what `annotate` takes."""
+    folds = fold_of(data, config.model.members, config.seed)
+    return windows_of(data, config, config.model.window), folds
+
+
 def assemble(
     config: WorldModelConfig, spec: Spec, scales: Scales, networks: Networks, train: Dataset | None, *, key
 ) -> AbstractWorldModel:
     """The untrained world model around trained one-step networks; blank, for a checkpoint to fill, without `train`."""
-    windows = fold = None
-    if train is not None:
-        windows = windows_of(train, config, config.model.window)
-        fold = fold_of(train, config.model.members, config.seed)
+    windows, fold = (None, None) if train is None else training_rows(train, config)
     return make_world_model(config.model, Parts(spec, scales, networks, train, windows, fold), key=key)
 
 
@@ -119,9 +124,8 @@ def _train_diffusion(
     run: RunFolder | None,
 ) -> AbstractWorldModel:
     """The second phase: what the model calls `trained`, by its loss; returns the model with averaged weights."""
-    windows = windows_of(train, config, config.model.window)
-    fold = jnp.asarray(fold_of(train, config.model.members, config.seed))
-    notes = eqx.filter_jit(lambda model, *args: model.annotate(*args))(model, windows, fold)
+    windows, fold = training_rows(train, config)
+    notes = annotated(model, windows, fold)
     optimiser = make_optimiser(config.optim, config.loop.steps)
     update = diffusion_update(config, optimiser)
     state = initial_state(model, optimiser)
@@ -136,6 +140,12 @@ def _train_diffusion(
         seed=config.seed + 1, folder=run, monitor=monitor, label="diffusion world model",
     )  # fmt: skip
     return model.with_trained(state[1])
+
+
+@eqx.filter_jit
+def annotated(model: AbstractWorldModel, windows: Windows, fold: Int[np.ndarray, " n"]) -> Float[Array, "n k"]:
+    """The notes of the model on all rows."""
+    return model.annotate(windows, jnp.asarray(fold))
 
 
 def initial_state(model: AbstractWorldModel, optimiser: optax.GradientTransformation) -> tuple:

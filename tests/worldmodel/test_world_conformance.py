@@ -15,9 +15,9 @@ from dawm.nets.registry import BODIES
 from dawm.nets.transformer import TransformerConfig
 from dawm.nets.unet import UNetConfig
 from dawm.worldmodel.coordinates import COORDINATES
-from dawm.worldmodel.fit import assemble, windows_of
+from dawm.worldmodel.fit import annotated, assemble, training_rows
 from dawm.worldmodel.latent import LatentConfig
-from dawm.worldmodel.networks import Networks, fit_scales, fold_of
+from dawm.worldmodel.networks import Networks, fit_scales
 from dawm.worldmodel.registry import WORLD_MODELS
 from dawm.worldmodel.trajectory import TrajectoryConfig
 
@@ -57,8 +57,8 @@ def test_row_trains_and_generates(name):
     model = assemble(config, data.spec, scales, networks, data, key=jr.key(1))
     noise = lambda leaf: leaf + 0.05 * jr.normal(jr.key(leaf.size), leaf.shape) if eqx.is_inexact_array(leaf) else leaf
     model = model.with_trained(jax.tree.map(noise, model.trained))  # last layers may start at zero
-    windows = windows_of(data, config, config.model.window)
-    notes, rows = model.annotate(windows, jnp.asarray(fold_of(data, members, 0))), jnp.arange(0, len(data), 4)
+    windows, fold = training_rows(data, config)
+    notes, rows = annotated(model, windows, fold), jnp.arange(0, len(data), 4)
 
     @eqx.filter_jit
     def run(part, model):
