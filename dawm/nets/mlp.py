@@ -12,7 +12,8 @@ The two parts of h_0 are layers of their own, each scaled by its own number of i
 drown few channels, the blocks see x nearly linearly, and two modes are not found (a test holds us to it).
 
 All shifts and scales are one matrix product of c per evaluation. Positions are told apart by place, so a body serves
-one window length.
+one window length. With `conditioning = "concatenation"` nothing is shifted or scaled: h_0 alone sees the conditions and
+the embedded noise, as in the denoisers of SynthER's kind.
 """
 
 from collections.abc import Callable, Sequence
@@ -95,6 +96,7 @@ class MLPBodyConfig:
     width: int = 256  # of the residual stream
     depth: int = 3  # residual blocks of two layers each
     embed: int = 128  # size of the embedding of noise and conditions; even
+    conditioning: Literal["adaptive", "concatenation"] = "adaptive"
 
     def __post_init__(self):
         for name in ("width", "depth", "embed"):
@@ -123,7 +125,7 @@ class MLPBody(eqx.Module):
     """The residual MLP of the module docstring, for one window."""
 
     embedding: MLP
-    modulation: eqx.nn.Linear
+    modulation: eqx.nn.Linear | None  # None where conditions are concatenated
     entry: eqx.nn.Linear
     given: eqx.nn.Linear | None  # None without conditions
     blocks: tuple[Block, ...]
@@ -133,9 +135,15 @@ class MLPBody(eqx.Module):
     def __call__(
         self, x: Float[Array, "time channels"], noise: Float[Array, ""], conditions: tuple[Array, ...]
     ) -> Float[Array, "time channels"]:
-        c = self.embedding(jnp.concatenate([fourier(noise, self.embed), *conditions]))
+        h, at = self.entry(x.ravel()), fourier(noise, self.embed)
+        if self.modulation is None:
+            assert self.given is not None
+            h = h + self.given(jnp.concatenate([self.embedding(at), *conditions]))
+            for block in self.blocks:
+                h = h + block(standardise(h))
+            return self.exit(standardise(h)).reshape(x.shape)
+        c = self.embedding(jnp.concatenate([at, *conditions]))
         shifts, scales = self.modulation(jax.nn.silu(c)).reshape(2, len(self.blocks) + 1, -1)
-        h = self.entry(x.ravel())
         if self.given is not None:
             h = h + self.given(jnp.concatenate(conditions))
         for i, block in enumerate(self.blocks):
@@ -149,11 +157,13 @@ def make_mlp_body(
     """A body for windows (time, channels) under conditions of the given sizes."""
     key_embedding, key_modulation, key_entry, key_exit, key_given, *key_blocks = jr.split(key, 5 + config.depth)
     width, embed, conditions = config.width, config.embed, sum(cond_dims)
+    adaptive = config.conditioning == "adaptive"
+    embedded, given = (embed + conditions, conditions) if adaptive else (embed, embed + conditions)
     return MLPBody(
-        embedding=MLP(embed + conditions, embed, width=embed, depth=1, activation="silu", key=key_embedding),
-        modulation=linear(embed, 2 * (config.depth + 1) * width, key=key_modulation),
+        embedding=MLP(embedded, embed, width=embed, depth=1, activation="silu", key=key_embedding),
+        modulation=linear(embed, 2 * (config.depth + 1) * width, key=key_modulation) if adaptive else None,
         entry=linear(time * channels, width, key=key_entry),
-        given=linear(conditions, width, key=key_given) if conditions else None,
+        given=linear(given, width, key=key_given) if given else None,
         blocks=tuple(Block(width, key=k) for k in key_blocks),
         exit=linear(width, time * channels, zero=True, key=key_exit),
         embed=embed,

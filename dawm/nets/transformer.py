@@ -9,8 +9,13 @@
 Attention is over the whole window, both ways. Positions are fixed sinusoids, so one body serves any length. All shifts,
 scales and gates are one matrix product of c per evaluation.
 
-Departure: conditions are also added to every token, so that exact numbers (the state, the action) reach the first
-block without passing through the embedding.
+With `conditioning = "cross_attention"` c is of the noise alone, each condition is a token of its own, and between the
+two branches of a block the window attends to these (as latent diffusion does: Rombach et al. 2022, arXiv 2112.10752):
+
+    h     = h + Attention(query LN(h), keys and values of Linear_k(condition_k), k = 1, 2, ...)
+
+Departure: in the adaptive kind conditions are also added to every token, so that exact numbers (the state, the action)
+reach the first block without passing through the embedding.
 """
 
 from collections.abc import Sequence
@@ -37,6 +42,7 @@ class TransformerConfig:
     heads: int = 4
     expansion: int = 4  # hidden units of a block's MLP, in units of width
     embed: int = 128  # size of the embedding of noise and conditions; even
+    conditioning: Literal["adaptive", "cross_attention"] = "adaptive"
 
     def __post_init__(self):
         for name in ("width", "depth", "heads", "expansion", "embed"):
@@ -49,35 +55,66 @@ class TransformerConfig:
             )
 
 
+def attention(
+    query: Float[Array, "q width"], key: Float[Array, "k width"], value: Float[Array, "k width"], heads: int
+) -> Float[Array, "q width"]:
+    """Scaled dot-product attention of `heads` heads (Vaswani et al. 2017, eq. 1)."""
+    width = query.shape[-1]
+    split = lambda x: x.reshape(len(x), heads, width // heads)
+    scores = jnp.einsum("qhd,khd->hqk", split(query), split(key)) / jnp.sqrt(width // heads)
+    return jnp.einsum("hqk,khd->qhd", jax.nn.softmax(scores, axis=-1), split(value)).reshape(query.shape)
+
+
+class CrossAttention(eqx.Module):
+    """What a window takes from the tokens of its conditions; nothing at the start of training."""
+
+    query: eqx.nn.Linear
+    key_value: eqx.nn.Linear
+    merge: eqx.nn.Linear
+    heads: int = eqx.field(static=True)
+
+    def __init__(self, config: TransformerConfig, *, key: PRNGKeyArray):
+        key_query, key_told, key_out = jr.split(key, 3)
+        self.query = linear(config.width, config.width, key=key_query)
+        self.key_value = linear(config.width, 2 * config.width, key=key_told)
+        self.merge = linear(config.width, config.width, zero=True, key=key_out)
+        self.heads = config.heads
+
+    def __call__(self, h: Float[Array, "time width"], told: Float[Array, "n width"]) -> Float[Array, "time width"]:
+        key, value = jnp.split(jax.vmap(self.key_value)(told), 2, -1)
+        return jax.vmap(self.merge)(attention(jax.vmap(self.query)(standardise(h)), key, value, self.heads))
+
+
 class Block(eqx.Module):
-    """Attention and MLP of one block, modulated by six vectors."""
+    """Attention and MLP of one block, modulated by six vectors; between them a look at the conditions, if tokens."""
 
     query_key_value: eqx.nn.Linear
     merge: eqx.nn.Linear
     mlp: MLP
+    cross: CrossAttention | None
     heads: int = eqx.field(static=True)
 
-    def __init__(self, config: TransformerConfig, *, key: PRNGKeyArray):
+    def __init__(self, config: TransformerConfig, cross: bool, *, key: PRNGKeyArray):
         key_in, key_out, key_mlp = jr.split(key, 3)
         width, hidden = config.width, config.expansion * config.width
         self.query_key_value = linear(width, 3 * width, key=key_in)
         self.merge = linear(width, width, key=key_out)
         self.mlp = MLP(width, width, width=hidden, depth=1, activation="gelu", key=key_mlp)
+        self.cross = CrossAttention(config, key=jr.fold_in(key, 1)) if cross else None
         self.heads = config.heads
 
     def attend(self, h: Float[Array, "time width"]) -> Float[Array, "time width"]:
-        time, width = h.shape
-        parts = jax.vmap(self.query_key_value)(h).reshape(time, 3, self.heads, width // self.heads)
-        query, key, value = parts[:, 0], parts[:, 1], parts[:, 2]
-        scores = jnp.einsum("qhd,khd->hqk", query, key) / jnp.sqrt(width // self.heads)
-        mixed = jnp.einsum("hqk,khd->qhd", jax.nn.softmax(scores, axis=-1), value)
-        return jax.vmap(self.merge)(mixed.reshape(time, width))
+        query, key, value = jnp.split(jax.vmap(self.query_key_value)(h), 3, -1)
+        return jax.vmap(self.merge)(attention(query, key, value, self.heads))
 
     def __call__(
-        self, h: Float[Array, "time width"], modulation: Float[Array, "6 width"]
+        self, h: Float[Array, "time width"], modulation: Float[Array, "6 width"], told: Float[Array, "n width"] | None
     ) -> Float[Array, "time width"]:
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = modulation
         h = h + gate_1 * self.attend((1 + scale_1) * standardise(h) + shift_1)
+        if self.cross is not None:
+            assert told is not None
+            h = h + self.cross(h, told)
         return h + gate_2 * jax.vmap(self.mlp)((1 + scale_2) * standardise(h) + shift_2)
 
 
@@ -87,7 +124,8 @@ class Transformer(eqx.Module):
     embedding: MLP
     modulation: eqx.nn.Linear
     entry: eqx.nn.Linear
-    direct: eqx.nn.Linear | None
+    direct: eqx.nn.Linear | None  # of the adaptive kind
+    tokens: tuple[eqx.nn.Linear, ...]  # of the other: one for each condition
     blocks: tuple[Block, ...]
     exit: eqx.nn.Linear
     embed: int = eqx.field(static=True)
@@ -95,14 +133,18 @@ class Transformer(eqx.Module):
     def __call__(
         self, x: Float[Array, "time channels"], noise: Float[Array, ""], conditions: tuple[Array, ...]
     ) -> Float[Array, "time channels"]:
-        c = self.embedding(jnp.concatenate([fourier(noise, self.embed), *conditions]))
+        told = None
+        if self.tokens:
+            told = jnp.stack([token(given) for token, given in zip(self.tokens, conditions, strict=True)])
+        at = fourier(noise, self.embed)
+        c = self.embedding(at if self.tokens else jnp.concatenate([at, *conditions]))
         h = jax.vmap(self.entry)(x)
         h = h + sinusoidal(jnp.arange(x.shape[0], dtype=x.dtype), h.shape[-1])
         if self.direct is not None:
             h = h + self.direct(jnp.concatenate(conditions))
         vectors = self.modulation(jax.nn.silu(c)).reshape(-1, h.shape[-1])
         for i, block in enumerate(self.blocks):
-            h = block(h, vectors[6 * i : 6 * i + 6])
+            h = block(h, vectors[6 * i : 6 * i + 6], told)
         shift, scale = vectors[-2:]
         return jax.vmap(self.exit)((1 + scale) * standardise(h) + shift)
 
@@ -113,13 +155,16 @@ def make_transformer(
     """A body for windows (time, channels) under conditions of the given sizes."""
     del time  # any length: positions are sinusoids
     key_embedding, key_modulation, key_entry, key_direct, key_exit, *key_blocks = jr.split(key, 5 + config.depth)
-    width, embed, conditions = config.width, config.embed, sum(cond_dims)
+    cross = config.conditioning == "cross_attention" and bool(cond_dims)
+    width, embed, conditions = config.width, config.embed, 0 if cross else sum(cond_dims)
+    key_tokens = jr.split(jr.fold_in(key, 1), len(cond_dims)) if cross else ()
     return Transformer(
         embedding=MLP(embed + conditions, embed, width=embed, depth=1, activation="silu", key=key_embedding),
         modulation=linear(embed, (6 * config.depth + 2) * width, zero=True, key=key_modulation),
         entry=linear(channels, width, key=key_entry),
         direct=linear(conditions, width, key=key_direct) if conditions else None,
-        blocks=tuple(Block(config, key=k) for k in key_blocks),
+        tokens=tuple(linear(n, width, key=k) for n, k in zip(cond_dims if cross else (), key_tokens, strict=True)),
+        blocks=tuple(Block(config, cross, key=k) for k in key_blocks),
         exit=linear(width, channels, zero=True, key=key_exit),
         embed=embed,
     )

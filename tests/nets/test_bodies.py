@@ -19,10 +19,20 @@ from dawm.run.config import from_dict, to_dict
 TIME, CHANNELS, CONDS = 4, 5, (3, 1)
 SMALL = {
     "mlp": MLPBodyConfig(width=32, depth=2, embed=16),
+    "mlp concatenation": MLPBodyConfig(width=32, depth=2, embed=16, conditioning="concatenation"),
     "unet": UNetConfig(dim=8, dim_mults=(1, 2)),
     "transformer": TransformerConfig(width=16, depth=2, heads=2, embed=16),
+    "transformer cross_attention": TransformerConfig(
+        width=16, depth=1, heads=2, embed=16, conditioning="cross_attention"
+    ),
 }
-rows = pytest.mark.parametrize("kind", BODIES)
+rows = pytest.mark.parametrize("kind", SMALL)
+
+
+def test_every_row_is_tried():
+    assert {config.kind for config in SMALL.values()} == set(BODIES)
+
+
 X = jr.normal(jr.key(1), (TIME, CHANNELS))
 CONDITIONS = (jnp.asarray([0.3, -1.0, 0.5]), jnp.asarray([0.8]))
 
@@ -102,13 +112,13 @@ def test_a_body_restores_to_equality(kind, tmp_path):
 
 @rows
 def test_configurations_go_through_plain_values(kind):
-    config, _ = BODIES[kind]
+    config, _ = BODIES[SMALL[kind].kind]
     assert config in typing.get_args(BodyConfig)
-    assert config().kind == kind
+    assert config().kind == SMALL[kind].kind
     assert from_dict(config, to_dict(SMALL[kind])) == SMALL[kind]
 
 
-@pytest.mark.parametrize("kind", ["mlp", "transformer"])
+@pytest.mark.parametrize("kind", ["mlp", "mlp concatenation", "transformer", "transformer cross_attention"])
 def test_predictions_start_at_zero(kind):
     assert (build(kind)(X, jnp.asarray(0.2), CONDITIONS) == 0).all()
 

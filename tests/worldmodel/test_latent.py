@@ -10,6 +10,7 @@ import known_systems as world
 import numpy as np
 import pytest
 
+from benchmarks.provenance import ask
 from dawm.types import Start
 from dawm.uncertainty.calibration import calibration_error, coverage
 from dawm.uncertainty.quantiles import level_of
@@ -63,6 +64,16 @@ def test_asked_with_each_provenance_and_with_none(trained):
     assert unknown.std() == pytest.approx(np.hypot(0.2, world.SHIFT), abs=0.08)
     strange = futures(trained, [0.2, 0.0, 0.0], 0.3, 17).next_obs[:, 0] - mean  # a label that the data do not have
     np.testing.assert_allclose(strange, unknown, atol=1e-5)
+
+
+def test_the_table_of_provenances_says_so(trained):
+    found = {(r["provenance"], r["asked"]): r for r in ask(trained, world.data(), rows=200, samples=40)}
+    assert set(found) == {(a, b) for a, o in (("first", "second"), ("second", "first")) for b in ("own", o, "none")}
+    for name, other in (("first", "second"), ("second", "first")):
+        own, none, wrong = (found[name, asked] for asked in ("own", "none", other))
+        assert own["crps"] < 0.95 * none["crps"] < 0.95 * wrong["crps"]
+        assert own["spread"] < none["spread"]  # which holds both
+        assert own["reward"] == pytest.approx(own["recorded_reward"], abs=0.1)
 
 
 def test_the_end_is_as_likely_as_it_is(trained):
