@@ -110,7 +110,7 @@ def untrained(data: Dataset, config: WorldModelConfig) -> tuple[Networks, Abstra
     train, _ = data.split(config.holdout, config.seed)
     scales = fit_scales(train, data.spec)
     sizes = data.spec.obs_dim, data.spec.act_dim, True, config.model.members
-    networks = Networks(config.networks, *sizes, key=jr.key(0))
+    networks = eqx.filter_jit(lambda key: Networks(config.networks, *sizes, key=key))(jr.key(0))
     return networks, assemble(config, data.spec, scales, networks, train, key=jr.key(1)), train
 
 

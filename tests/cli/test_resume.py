@@ -24,10 +24,11 @@ SIGNS = (
 )
 
 
-def test_a_run_killed_in_every_stage_ends_as_if_it_had_not_been(reference, dawm, log, tiny, tmp_path):
+@pytest.mark.parametrize("signs", [SIGNS[1::2], pytest.param(SIGNS, marks=pytest.mark.slow)], ids=["twice", "always"])
+def test_a_run_killed_in_many_stages_ends_as_if_it_had_not_been(signs, reference, dawm, log, tiny, tmp_path):
     out, rng = tmp_path / "run", random.Random(0)
     command = ["run", log, "--config", tiny, "--env", "Pendulum-v1", "--out", out]
-    for number, sign in enumerate(SIGNS):
+    for number, sign in enumerate(signs):
         process = dawm(*command, wait=False)
         wait_for(out / sign, process)
         time.sleep(rng.uniform(0, 0.2))

@@ -39,7 +39,8 @@ CONDITIONS = (jnp.asarray([0.3, -1.0, 0.5]), jnp.asarray([0.8]))
 
 @functools.cache
 def build(kind, conds=CONDS, key=0):
-    return make_body(SMALL[kind], TIME, CHANNELS, conds, key=jr.key(key))
+    make = lambda key: make_body(SMALL[kind], TIME, CHANNELS, conds, key=key)
+    return eqx.filter_jit(make)(jr.key(key))  # one program, not one for every layer
 
 
 @eqx.filter_jit

@@ -133,10 +133,10 @@ def test_noise_on_the_first_action_stays_inside_its_bounds(trained, data):
 def test_how_likely_a_model_says_it_is(trained, data):
     rows = {name: getattr(data, name)[:300] for name in ("obs", "action", "source", "reward", "next_obs")}
     broken = violation("next_obs[0] > 0.3")
-    found = probability(trained.model, broken, rows, 64, jr.key(0))
+    found = probability(trained.model, broken, rows, 16, jr.key(0))
     happened = recorded(broken, rows)
     assert found.shape == happened.shape == (300,)
     assert found.mean() == pytest.approx(happened.mean(), abs=0.06)
     assert found[happened].mean() > 0.6 > 0.3 > found[~happened].mean()
-    same = probability(trained.model, lambda obs, action, reward, next_obs: next_obs[0] > 0.3, rows, 64, jr.key(0))
+    same = probability(trained.model, lambda obs, action, reward, next_obs: next_obs[0] > 0.3, rows, 16, jr.key(0))
     np.testing.assert_array_equal(found, same)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -33,16 +34,21 @@ def windows():
 
 
 @functools.cache
+def networks():
+    """Untrained: errors are large, none may cancel."""
+    return eqx.filter_jit(lambda key: Networks(tiny_config().networks, OBS, ACT, True, key=key))(jr.key(4))
+
+
+@functools.cache
 def coordinates(kind, normaliser="standard"):
     config = tiny_config(model=TrajectoryConfig(horizon=HORIZON, coordinates=kind, normaliser=normaliser))
-    networks = Networks(config.networks, OBS, ACT, True, key=jr.key(4))  # untrained: errors are large, none may cancel
     scales = fit_scales(data(), data().spec)
-    return assemble(config, data().spec, scales, networks, data(), key=jr.key(1)).coordinates
+    return assemble(config, data().spec, scales, networks(), data(), key=jr.key(1)).coordinates
 
 
 @functools.cache
 def notes(kind):
-    return coordinates(kind).annotate(windows())
+    return eqx.filter_jit(lambda frame, windows: frame.annotate(windows))(coordinates(kind), windows())
 
 
 def encode(kind, row, normaliser="standard"):

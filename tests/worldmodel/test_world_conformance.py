@@ -53,10 +53,13 @@ def test_row_trains_and_generates(name):
     data.source[:] = data.source % LABELS
     config = tiny_config(model=MODELS[name])
     members = config.model.members
-    scales, networks = fit_scales(data, data.spec), Networks(config.networks, 3, 1, True, members, key=jr.key(0))
+    scales = fit_scales(data, data.spec)
+    networks = eqx.filter_jit(lambda key: Networks(config.networks, 3, 1, True, members, key=key))(jr.key(0))
     model = assemble(config, data.spec, scales, networks, data, key=jr.key(1))
     noise = lambda leaf: leaf + 0.05 * jr.normal(jr.key(leaf.size), leaf.shape) if eqx.is_inexact_array(leaf) else leaf
-    model = model.with_trained(jax.tree.map(noise, model.trained))  # last layers may start at zero
+    model = model.with_trained(
+        eqx.filter_jit(lambda part: jax.tree.map(noise, part))(model.trained)
+    )  # last layers may start at zero
     windows, fold = training_rows(data, config)
     notes, rows = annotated(model, windows, fold), jnp.arange(0, len(data), 4)
 
