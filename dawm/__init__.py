@@ -44,6 +44,7 @@ _HOME = {
     "TrainedPolicy": "dawm.agents.policy",
     # evidence
     "score_policy": "dawm.evaluate.score",
+    "estimate_policy": "dawm.evaluate.estimate",
     "write_report": "dawm.report.page",
     # all of it
     "run_pipeline": "dawm.pipeline",
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
     from dawm.errors import FileError as FileError
     from dawm.errors import MissingExtraError as MissingExtraError
     from dawm.errors import NumericalError as NumericalError
+    from dawm.evaluate.estimate import estimate_policy as estimate_policy
     from dawm.evaluate.score import score_policy as score_policy
     from dawm.pipeline import resume as resume
     from dawm.pipeline import run_pipeline as run_pipeline

@@ -96,6 +96,12 @@ VERBS = {
         "scores of a policy in its environment",
         ("dawm eval runs/iql --env Hopper-v5 --episodes 20",),
     ),
+    "estimate": Verb(
+        "dawm.cli.estimate",
+        "POLICY_DIR [--model MODEL_DIR]",
+        "how good a policy is without its environment: fitted Q evaluation, a world model",
+        ("dawm estimate runs/iql", "dawm estimate runs/demo/policies/td3bc --model runs/demo/model --json"),
+    ),
     "plan": Verb(
         "dawm.cli.plan",
         "MODEL_DIR [--env ID]",
