@@ -25,7 +25,7 @@ from dawm.data.dataset import Dataset
 from dawm.data.doctor import Diagnosis, describe, examine
 from dawm.data.registry import load
 from dawm.data.validate import require_usable
-from dawm.errors import DatasetError, DawmError, FileError
+from dawm.errors import ConfigError, DatasetError, DawmError, FileError
 from dawm.evaluate.calibrate import calibrate_model
 from dawm.evaluate.rollouts import rollout
 from dawm.evaluate.score import score_policy
@@ -209,6 +209,11 @@ def resume(folder: str | Path, data: Any = None) -> Path:
     if run.kind == "world_model":
         train_world_model(dataset, from_dict(WorldModelConfig, stored["world_model"], "world_model."), folder=folder)
     elif run.kind == "synthetic":
+        if function := stored.get("constraint_function"):
+            raise ConfigError(
+                f"`{folder}` was begun with the Python function {function['name']} as its constraint, which no file"
+                " holds: give it to dawm.generate again, with the same folder."
+            )
         model = stored_model(folder / stored["model"]["path"], used_in=folder)
         generate(model, dataset, from_dict(GenerateConfig, stored["generate"], "generate."), folder=folder)
     elif run.kind == "futures":

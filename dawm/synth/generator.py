@@ -26,6 +26,7 @@ from dawm.run.checkpoint import write_whole
 from dawm.run.config import to_dict
 from dawm.run.folder import RunFolder
 from dawm.run.progress import progress_bar
+from dawm.synth.constraints import Violation
 from dawm.synth.fidelity import measure_fidelity
 from dawm.synth.safeguards import SafeguardConfig, Safeguards, make_safeguards, summary
 from dawm.synth.starts import Starts
@@ -71,9 +72,18 @@ class GenerateConfig:
 
 
 def generate(
-    model: TrainedModel, data: Dataset, config: GenerateConfig | None = None, *, folder: str | Path | None = None
+    model: TrainedModel,
+    data: Dataset,
+    config: GenerateConfig | None = None,
+    *,
+    folder: str | Path | None = None,
+    constraint: Violation | None = None,
 ) -> Dataset:
     """At least `config.transitions` synthetic transitions that start in the training episodes of `data`.
+
+    `constraint` is what must not happen as a function that JAX can trace, (obs, action, reward, next_obs) of one step
+    to whether it does, in place of the text in `config.safeguards`; a folder keeps its name, and resuming needs it
+    again.
 
     Raises ConfigError if `data` is not of the model's task; with a folder it resumes, and writes the fidelity report.
     """
@@ -86,13 +96,15 @@ def generate(
             "generate": to_dict(config),
             "model": {"path": model.known_as or str(model.folder), "fingerprint": model.fingerprint},
         }
+        if constraint is not None:
+            settings["constraint_function"] = {"name": f"{constraint.__module__}.{constraint.__qualname__}"}
         origin = {"name": data.info.name, "origin": data.info.origin, "fingerprint": data.fingerprint}
         run = RunFolder.start(folder, "synthetic", settings | {"data": origin}, {"seed": config.seed})
         if run.finished:
             return load_synthetic(run.path)
     guards = None
-    if config.safeguards.active:
-        guards = make_safeguards(model.model, train, held, config.safeguards, config.seed)
+    if config.safeguards.active or constraint is not None:
+        guards = make_safeguards(model.model, train, held, config.safeguards, config.seed, constraint)
     begun, rows, shards, starts = time.monotonic(), 0, [], Starts(train, model, config)
     with progress_bar("generating", config.transitions, "transitions") as advance:
         while rows < config.transitions:

@@ -27,6 +27,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from dawm.data.dataset import Dataset
+from dawm.errors import ConfigError
 from dawm.synth.constraints import Violation, probability, violation
 from dawm.uncertainty.scores import split_spread
 from dawm.uncertainty.support import Support, fit_support
@@ -56,6 +57,8 @@ class SafeguardConfig:
             raise ValueError(f"penalty must be at least 0, support in [0, 1) and samples at least 2, got {self}")
         if self.stop is not None and not 0 < self.stop <= 1:
             raise ValueError(f"stop is a quantile in (0, 1], got {self.stop}")
+        if self.constraint is not None and not isinstance(self.constraint, str):
+            raise ValueError("constraint is an expression; a Python function goes to dawm.generate(constraint=...)")
         if not 0 <= self.limit < 1 or self.cost < 0:
             raise ValueError(f"limit must be in [0, 1) and cost at least 0, got {self.limit} and {self.cost}")
 
@@ -101,9 +104,19 @@ class Safeguards:
 
 
 def make_safeguards(
-    model: AbstractWorldModel, train: Dataset, held: Dataset, config: SafeguardConfig, seed: int
+    model: AbstractWorldModel,
+    train: Dataset,
+    held: Dataset,
+    config: SafeguardConfig,
+    seed: int,
+    constraint: Violation | None = None,
 ) -> Safeguards:
-    """Transforms whose thresholds are read from the log."""
+    """Transforms whose thresholds are read from the log; a function as `constraint` takes the place of the text.
+
+    Raises ConfigError where both are given, or where the text is not understood.
+    """
+    if constraint is not None and config.constraint is not None:
+        raise ConfigError("safeguards.constraint and a function as `constraint` are both given: choose one.")
     threshold = support = None
     if config.stop is not None:
         rows = np.random.default_rng(seed).permutation(len(train))[:REFERENCE]
@@ -112,7 +125,8 @@ def make_safeguards(
     if config.support > 0:
         pairs = [np.concatenate([part.obs, part.action], 1) for part in (train, held)]
         support = fit_support(pairs[0], pairs[1], seed)
-    broken = None if config.constraint is None else violation(config.constraint)
+    limit = constraint or config.constraint
+    broken = None if limit is None else violation(limit)
     return Safeguards(config, model, float(train.reward.std()), float(train.reward.min()), threshold, support, broken)
 
 

@@ -123,6 +123,26 @@ def test_calibrate_judges_held_out_episodes_and_keeps_the_correction(reference, 
     assert "Are its futures honest?" in (folder / "report.html").read_text()
 
 
+def test_an_estimate_of_a_policy_is_printed_and_kept(reference, tmp_path, capsys):
+    folder = tmp_path / "policy"
+    shutil.copytree(reference[0] / "policies" / "td3bc", folder)
+    small = [
+        "fqe.loop.steps=20",
+        "fqe.loop.chunk=10",
+        "fqe.width=8",
+        "fqe.members=2",
+        "model.starts=4",
+        "model.steps=5",
+    ]
+    words = ["estimate", folder, "--model", reference[0] / "model", *(w for s in small for w in ("--set", s))]
+    assert main([*map(str, words), "--json", "--quiet"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {"value", "low", "high"} <= set(found["fqe"]) & set(found["model"])
+    assert json.loads((folder / "estimates.json").read_text())["fqe"] == found["fqe"]
+    assert main([*map(str, words[:2]), "--set", "fqe.members=1"]) == 2
+    assert "members must be at least 2" in capsys.readouterr().err
+
+
 def test_a_planner_with_a_policy_plays_and_is_recorded(reference, tmp_path, capsys):
     out, _ = reference
     words = ["plan", out / "model", "--policy", out / "policies/td3bc", "--episodes", "1", "--out", tmp_path / "plan"]

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dawm.errors import ConfigError
+from dawm.pipeline import resume
 from dawm.synth.constraints import probability, recorded, violation
 from dawm.synth.generator import GenerateConfig, generate
 from dawm.synth.safeguards import (
@@ -119,6 +120,21 @@ def test_steps_that_would_break_a_limit_cost(trained, data, tmp_path):
     assert lost[plain.next_obs[:, 0] > 0.6].mean() > 10 * max(lost[plain.next_obs[:, 0] < 0.0].mean(), 1e-3)
     rate = json.loads((tmp_path / "safer/generation.json").read_text())["safeguards"]["unsafe_rate"]
     assert rate == pytest.approx((lost > 0).mean(), abs=0.02)
+
+    plain_text = made(trained, data, limit=0.2, cost=5.0)
+    folder = tmp_path / "function"
+    np.testing.assert_array_equal(
+        generate(trained, data, plain_text, folder=folder, constraint=too_far).reward, safer.reward
+    )
+    (folder / "finished").unlink()
+    with pytest.raises(ConfigError, match=r"Python function .*too_far"):
+        resume(folder, data)
+    with pytest.raises(ConfigError, match="both given"):
+        generate(trained, data, config, constraint=too_far)
+
+
+def too_far(obs, action, reward, next_obs):
+    return next_obs[0] > 0.3
 
 
 def test_noise_on_the_first_action_stays_inside_its_bounds(trained, data):
