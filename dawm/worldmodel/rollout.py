@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from dawm.types import Dynamics, Prediction, Segment
 
-BLOCK = 1024  # rows in one compiled call
+BLOCK = 1024  # rows in one compiled call, at most
 
 
 def outcomes(
@@ -43,8 +43,9 @@ def by_blocks(
 ) -> Float[np.ndarray, " n"]:
     """`call(obs, action, source, key)` on all rows of `columns`: blocks of one size, each with a key of its own."""
     count, parts = len(columns["source"]), []
-    for first in range(0, count, BLOCK):
-        rows = np.minimum(np.arange(first, first + BLOCK), count - 1)  # the last block repeats its last row
+    size = min(BLOCK, 1 << max(count - 1, 0).bit_length())  # a power of two: few programs, and few rows for nothing
+    for first in range(0, count, size):
+        rows = np.minimum(np.arange(first, first + size), count - 1)  # the last block repeats its last row
         block = (columns[name][rows] for name in ("obs", "action", "source"))
         parts.append(np.asarray(call(*block, jr.fold_in(key, first)))[: count - first])
     return np.concatenate(parts)
