@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.markdown import markdown
 from benchmarks.neorl2.published import PUBLISHED_SCORES
-from benchmarks.worlds import read_worlds, worlds_section
+from benchmarks.worlds import calibration_summary, read_worlds, worlds_section
 from dawm.data.dataset import References
 from dawm.errors import DawmError, FileError
 from dawm.evaluate.statistics import iqm
@@ -36,7 +36,9 @@ def write_table(out: str | Path) -> str:
     """The report of the suite in `out` as Markdown, also written to `out`/table.md and table.json."""
     out = Path(out)
     tasks = read_results(out)
-    text = "\n\n".join([_heading(tasks), *(_section(task) for task in tasks), _footing(tasks)]) + "\n"
+    calibration = calibration_summary({task["dataset"]: task["worlds"] for task in tasks})
+    parts = [_heading(tasks), calibration, *(_section(task) for task in tasks), _footing(tasks)]
+    text = "\n\n".join(part for part in parts if part) + "\n"
     for name, content in (("table.md", text), ("table.json", json.dumps(tasks, indent=1))):
         write_whole(out / name, lambda file, content=content: file.write(content.encode()))
     return text

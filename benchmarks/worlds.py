@@ -6,6 +6,7 @@ step, or as their mean, as the header says.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,57 @@ def _calibration(name: str, found: dict[str, Any]) -> str:
     header = [f"calibration, steps 1 to {found['horizon']}", "", "90 % intervals hold", "calibration error", "CRPS"]
     header += ["over the ensemble's", "energy score", "spread / error", "error, least / most certain tenth"]
     return markdown(header, rows) + f"\n\nJudged on {found['data']['judged_on']}, {found['windows']['judge']} windows."
+
+
+def calibration_summary(tasks: Mapping[str, dict[str, Any]]) -> str:
+    """Every log and every forecaster in one table, before and after recalibration; `tasks` are `read_worlds` by name.
+
+    The four simple forecasters are those of the first model of a log. Empty where fewer than two logs are calibrated.
+    """
+    rows = []
+    for task, worlds in tasks.items():
+        found = {name: model["calibration"] for name, model in worlds["models"].items() if model["calibration"]}
+        if not found:
+            continue
+        first = next(iter(found.values()))
+        ensemble = {state: _mean(_state(first["baselines"]["ensemble"], state)["crps"]) for state in STATES}
+        for label, part in (found | first["baselines"]).items():
+            before, after = (_state(part, state) for state in STATES)
+            hold = [100 * v for v in after["coverage"]["0.9"] if v is not None]
+            certain = [c["most_over_least"] for c in after["error_against_spread"] if c]
+            within = sum(89 <= v <= 91 for v in hold)
+            ratio = _mean(after["crps"]) / ensemble[STATES[1]]
+            rows.append(
+                [
+                    f"{task} ({first['episodes']['judge']})" if label == next(iter(found)) else "",
+                    label,
+                    _span(before),
+                    _span(after),
+                    f"{within} of {len(hold)}",
+                    f"{_mean(before['ece']):.3f}",
+                    f"{_mean(after['ece']):.3f}",
+                    f"{_mean(after['crps']):.4f}",
+                    f"{ratio:.2f}",
+                    f"{_mean(certain):.1f}" if certain else "–",
+                ]
+            )
+    if len({row[0] for row in rows}) < 3:
+        return ""
+    header = ["log (episodes judged)", "forecaster", "90 % intervals hold", "recalibrated", "steps within 89 to 91 %"]
+    header += ["calibration error", "recalibrated", "CRPS, recalibrated", "over the ensemble's"]
+    return markdown([*header, "error, least / most certain tenth"], rows)
+
+
+STATES = ("as it is", "recalibrated")
+
+
+def _state(part: dict[str, Any], state: str) -> dict[str, Any]:
+    return part if state == STATES[0] else part["recalibrated"]
+
+
+def _span(part: dict[str, Any]) -> str:
+    hold = [100 * v for v in part["coverage"]["0.9"] if v is not None]
+    return f"{min(hold):.1f} to {max(hold):.1f} %"
 
 
 def _mean(values: list[float | None]) -> float:

@@ -87,6 +87,7 @@ def calibrate_model(
     order = np.random.default_rng(config.seed).permutation(unseen.episodes)
     halves = {"fit": np.sort(order[: len(order) // 2]), "judge": np.sort(order[len(order) // 2 :])}
     parts = {name: _part(unseen.select(rows), config) for name, rows in halves.items()}
+    episode = unseen.select(halves["judge"]).episode_of[parts["judge"][1]]
     forecasters = _forecasters(trained, train, parts["fit"], config)
     found: dict[str, dict[str, Any]] = {}
     pairs = [np.concatenate([part.obs, part.action], 1) for part in (train, unseen)]
@@ -101,7 +102,8 @@ def calibrate_model(
             fitted[name] = fit_recalibration(
                 config.method, fit.samples, fit.observed, fit.valid, episodes=len(halves["fit"])
             )
-            found[name] = _measured(judge, None, groups) | {"recalibrated": _measured(judge, fitted[name], groups)}
+            found[name], mended = (_measured(judge, how, groups, episode) for how in (None, fitted[name]))
+            found[name]["recalibrated"] = mended
             advance(len(found), name)
     result = found.pop("model") | {"baselines": found}
     result |= {
@@ -226,8 +228,12 @@ def best_members(networks: Networks, trained: TrainedModel, windows: Windows, ro
 # -- measuring --------------------------------------------------------------------------------------------------------
 
 
-def _measured(found: Forecast, recalibration: Recalibration | None, groups: dict[str, np.ndarray]) -> dict[str, Any]:
-    """All measures of one forecaster: lists over the steps of the horizon where nothing else is said."""
+def _measured(
+    found: Forecast, recalibration: Recalibration | None, groups: dict[str, np.ndarray], episode: np.ndarray
+) -> dict[str, Any]:
+    """All measures of one forecaster: lists over the steps of the horizon where nothing else is said. `episode` is the
+    one of each window.
+    """
     samples = found.samples if recalibration is None else recalibration.apply(found.samples)
     levels = level_of(samples, found.observed)
     varying = np.ptp(found.observed[found.valid[:, 0], 0], 0) > 1e-9 if found.valid[:, 0].any() else np.zeros(0, bool)
@@ -244,6 +250,12 @@ def _measured(found: Forecast, recalibration: Recalibration | None, groups: dict
     ends, at_risk = found.end_probability[found.valid], found.ended[found.valid]
     return {
         "coverage": {f"{p:g}": over(lambda x, y, u, p=p: measures.coverage(u, p)) for p in measures.LEVELS},
+        "coverage_90_error": [
+            measures.coverage_error(levels[found.valid[:, h], h], 0.9, episode[found.valid[:, h]])
+            if found.valid[:, h].any()
+            else None
+            for h in steps
+        ],
         "width": {f"{p:g}": over(lambda x, y, u, p=p: width(x, p)) for p in measures.LEVELS},
         "ece": over(lambda x, y, u: measures.calibration_error(u)),
         "crps": [float(crps[found.valid[:, h], h].mean()) if found.valid[:, h].any() else None for h in steps],
@@ -295,9 +307,11 @@ def verdict(found: dict[str, Any]) -> str:
     ece, skill = mean(found["recalibrated"]["ece"]), mean(found["spread_skill"])
     word = "too narrow" if raw < 0.87 else "too wide" if raw > 0.93 else "honest"
     judged = "well calibrated" if ece < 0.02 else "roughly calibrated" if ece < 0.05 else "NOT calibrated"
+    errors = [e for e in found["recalibrated"]["coverage_90_error"] if e is not None]
+    sure = f" (± {100 * max(errors):.1f} over episodes)" if errors else ""
     ratio = mean(found["crps"]) / max(mean(found["baselines"]["ensemble"]["crps"]), 1e-12)
     return (
         f"The spread is {word}: 90 % intervals hold {100 * raw:.1f} % of what happened (spread over error {skill:.2f})."
-        f" Recalibrated ({found['method']}) they hold {100 * mended:.1f} %, calibration error {ece:.3f}: {judged}."
-        f" CRPS {ratio:.2f} times that of a Gaussian ensemble."
+        f" Recalibrated ({found['method']}) they hold {100 * mended:.1f} %{sure}, calibration error {ece:.3f}:"
+        f" {judged}. CRPS {ratio:.2f} times that of a Gaussian ensemble."
     )

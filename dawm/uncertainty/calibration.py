@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy.stats import rankdata, spearmanr
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)  # of central intervals
@@ -20,6 +20,19 @@ BINS = 10  # of histograms and reliability curves
 def coverage(levels: Float[np.ndarray, "*b"], level: float) -> float:
     """Share of observations inside the central interval of this level."""
     return float((np.abs(levels - 0.5) <= level / 2).mean())
+
+
+def coverage_error(levels: Float[np.ndarray, "n *b"], level: float, episode: Int[np.ndarray, " n"]) -> float | None:
+    """Standard error of `coverage` over episodes, whose rows are alike: cluster-robust (Liang and Zeger 1986), with
+    the correction E / (E - 1). None for a single episode, from which it cannot be known.
+    """
+    inside = (np.abs(levels - 0.5) <= level / 2).reshape(len(levels), -1).mean(1)
+    _, index = np.unique(episode, return_inverse=True)
+    count = index.max() + 1
+    if count < 2:
+        return None
+    sums = np.bincount(index, inside - inside.mean(), count)
+    return float(np.sqrt(count / (count - 1) * np.square(sums).sum()) / len(inside))
 
 
 def calibration_error(levels: Float[np.ndarray, "*b"]) -> float:

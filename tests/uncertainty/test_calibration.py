@@ -12,6 +12,7 @@ from dawm.uncertainty.calibration import (
     LEVELS,
     calibration_error,
     coverage,
+    coverage_error,
     end_calibration,
     energy_score,
     error_against_spread,
@@ -29,6 +30,18 @@ def forecast(rng, factor, n=N, m=M):
     """Samples and observations of N(mean, 1) with a known mean, the samples' spread off by a factor."""
     mean = rng.normal(size=n) * 3
     return mean + factor * rng.normal(size=(m, n)), mean + rng.normal(size=n)
+
+
+def test_the_error_of_a_coverage_counts_episodes_and_not_rows(rng):
+    n = 3000
+    levels, episode = rng.random(n), np.arange(n) // 3
+    alone = coverage_error(levels, 0.9, episode)
+    assert alone == pytest.approx(np.sqrt(0.09 / n), rel=0.1)  # independent rows: binomial
+    alike = np.repeat(levels[:300], 10)  # ten rows that are one
+    assert coverage_error(alike, 0.9, np.arange(n) // 10) == pytest.approx(np.sqrt(0.09 / 300), rel=0.25)
+    wide = np.stack([alike, alike], 1)  # more dimensions that say the same
+    assert coverage_error(wide, 0.9, np.arange(n) // 10) == coverage_error(alike, 0.9, np.arange(n) // 10)
+    assert coverage_error(levels, 0.9, np.zeros(n, int)) is None
 
 
 def test_an_exact_forecast_is_found_calibrated(rng):
