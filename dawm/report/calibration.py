@@ -54,13 +54,14 @@ def numbers(part: Mapping[str, Any], *keys: str) -> list[float]:
 
 
 def verdict(found: Mapping[str, Any]) -> Verdict:
-    """Good if the recalibrated error is small at every step."""
+    """Good if the recalibrated error is small on average over the steps, as in the words of `dawm calibrate`."""
     errors = [e for e in numbers(found.get("recalibrated") or {}, "ece") if math.isfinite(e)]
     if not errors:
         return Verdict("Calibration not measured", "calibration.json holds no calibration error.", "open")
-    good = max(errors) < 0.02
-    title = "Calibrated" if good else "Roughly calibrated" if max(errors) < 0.05 else "Not calibrated"
-    return Verdict(title, str(found.get("verdict") or ""), "good" if good else "open" if max(errors) < 0.05 else "bad")
+    mean = sum(errors) / len(errors)
+    title, tone = ("Calibrated", "good") if mean < 0.02 else ("Roughly calibrated", "open")
+    title, tone = (title, tone) if mean < 0.05 else ("Not calibrated", "bad")
+    return Verdict(title, str(found.get("verdict") or ""), tone)
 
 
 def over_steps(parts: Mapping[str, Any], title: str, y_label: str, take: Any) -> Figure | None:
@@ -89,8 +90,8 @@ def table(parts: Mapping[str, Any]) -> Table:
         ]
         for name, part in parts.items()
     ]
-    columns = ["Forecaster", "90 % hold, 1 step", "last", "ECE, 1 step", "last", "CRPS, 1 step", "last"]
-    columns += ["spread / error, 1 step", "last"]
+    quantities = ("90 % hold", "ECE", "CRPS", "spread / error")
+    columns = ["At the first and the last step", *(word for name in quantities for word in (name, "last"))]
     return Table(columns, rows, strong=[i for i, row in enumerate(rows) if row[0] == NAMES["recalibrated"][0]])
 
 
