@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -34,8 +36,12 @@ MODELS = {
 } | {
     f"latent {kind}": LatentConfig(latent=kind, members=3, context=8, provenance=4, body=BODY["mlp"])
     for kind in ("residual", "autoencoder")
+} | {
+    "latent cross_attention": LatentConfig(
+        members=2, context=8, provenance=4, body=replace(BODY["transformer"], conditioning="cross_attention")
+    )
 }  # fmt: skip
-SLOW = {"unet", "transformer", "autoencoder"}  # to compile
+SLOW = {"unet", "transformer", "autoencoder", "cross_attention"}  # to compile
 LABELS = 4
 
 
