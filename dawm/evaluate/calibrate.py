@@ -118,6 +118,7 @@ def calibrate_model(
         "method": config.method,
         "unit": "standard deviations of each outcome (states, then the reward)",
     }
+    result["grade"] = grade(result["recalibrated"])
     result["verdict"] = verdict(result)
     if folder is not None:
         fitted["model"].save(Path(folder) / "recalibration.json")
@@ -300,18 +301,26 @@ def _group(samples, observed, levels, crps, mask: np.ndarray) -> dict[str, Any]:
     }
 
 
+def grade(part: dict[str, Any]) -> str:
+    """`well`, `roughly` or `not` calibrated: by the calibration error and by what 90 % intervals hold, both on average
+    over the steps.
+    """
+    known = lambda values: np.array([v for v in values if v is not None])
+    error, off = known(part["ece"]).mean(), np.abs(known(part["coverage"]["0.9"]) - 0.9).mean()
+    return "well" if error < 0.02 and off < 0.03 else "roughly" if error < 0.05 and off < 0.08 else "not"
+
+
 def verdict(found: dict[str, Any]) -> str:
     """A sentence or two: how honest the spread is, before and after recalibration, and beside the ensemble."""
     mean = lambda values: float(np.mean([v for v in values if v is not None]))
     raw, mended = (mean(part["coverage"]["0.9"]) for part in (found, found["recalibrated"]))
     ece, skill = mean(found["recalibrated"]["ece"]), mean(found["spread_skill"])
     word = "too narrow" if raw < 0.87 else "too wide" if raw > 0.93 else "honest"
-    judged = "well calibrated" if ece < 0.02 else "roughly calibrated" if ece < 0.05 else "NOT calibrated"
     errors = [e for e in found["recalibrated"]["coverage_90_error"] if e is not None]
     sure = f" (± {100 * max(errors):.1f} over episodes)" if errors else ""
     ratio = mean(found["crps"]) / max(mean(found["baselines"]["ensemble"]["crps"]), 1e-12)
     return (
         f"The spread is {word}: 90 % intervals hold {100 * raw:.1f} % of what happened (spread over error {skill:.2f})."
         f" Recalibrated ({found['method']}) they hold {100 * mended:.1f} %{sure}, calibration error {ece:.3f}:"
-        f" {judged}. CRPS {ratio:.2f} times that of a Gaussian ensemble."
+        f" {found['grade']} calibrated. CRPS {ratio:.2f} times that of a Gaussian ensemble."
     )

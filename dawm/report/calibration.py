@@ -46,6 +46,13 @@ def calibration_section(stage: Stage | None) -> dict[str, Any] | None:
     }
 
 
+GRADES = {
+    "well": ("Well calibrated", "good"),
+    "roughly": ("Roughly calibrated", "open"),
+    "not": ("Not calibrated", "bad"),
+}
+
+
 def numbers(part: Mapping[str, Any], *keys: str) -> list[float]:
     value: Any = part
     for key in keys:
@@ -54,13 +61,8 @@ def numbers(part: Mapping[str, Any], *keys: str) -> list[float]:
 
 
 def verdict(found: Mapping[str, Any]) -> Verdict:
-    """Good if the recalibrated error is small on average over the steps, as in the words of `dawm calibrate`."""
-    errors = [e for e in numbers(found.get("recalibrated") or {}, "ece") if math.isfinite(e)]
-    if not errors:
-        return Verdict("Calibration not measured", "calibration.json holds no calibration error.", "open")
-    mean = sum(errors) / len(errors)
-    title, tone = ("Calibrated", "good") if mean < 0.02 else ("Roughly calibrated", "open")
-    title, tone = (title, tone) if mean < 0.05 else ("Not calibrated", "bad")
+    """The grade that `dawm calibrate` gave, after recalibration."""
+    title, tone = GRADES.get(str(found.get("grade")), ("Calibration not graded", "open"))
     return Verdict(title, str(found.get("verdict") or ""), tone)
 
 

