@@ -1,8 +1,9 @@
 """Can the futures be trusted? A world model's forecasts of episodes that it never saw, beside four simple forecasters.
 
 Every forecaster is unrolled under the recorded actions; an outcome is the next state and the reward, each dimension in
-its own standard deviations. One half of the unseen episodes fits the recalibration, the other half judges, before and
-after it, so nothing is judged on what it was fitted to.
+its own standard deviations. The unseen episodes are split in two halves, and each is corrected by what was fitted to
+the other: all of them are judged, and none on what it was fitted to. The correction that is stored with the model is
+fitted to all.
 """
 
 from __future__ import annotations
@@ -85,32 +86,37 @@ def calibrate_model(
     config = config or CalibrateConfig()
     train, unseen, words = unseen_episodes(trained, training, data)
     order = np.random.default_rng(config.seed).permutation(unseen.episodes)
-    halves = {"fit": np.sort(order[: len(order) // 2]), "judge": np.sort(order[len(order) // 2 :])}
-    parts = {name: _part(unseen.select(rows), config) for name, rows in halves.items()}
-    episode = unseen.select(halves["judge"]).episode_of[parts["judge"][1]]
-    forecasters = _forecasters(trained, train, parts["fit"], config)
+    halves = [unseen.select(np.sort(rows)) for rows in (order[: len(order) // 2], order[len(order) // 2 :])]
+    parts = [_part(half, config) for half in halves]
+    number = [half.episode_of[rows] for half, (_, rows) in zip(halves, parts, strict=True)]
+    episode = np.concatenate([number[0], halves[0].episodes + number[1]])
+    forecasters = _forecasters(trained, train, parts[0], config)
     found: dict[str, dict[str, Any]] = {}
-    pairs = [np.concatenate([part.obs, part.action], 1) for part in (train, unseen)]
-    support = fit_support(pairs[0], pairs[1])
-    fitted, groups = {}, group_masks(*parts["judge"], support)
+    inside, outside = (np.concatenate([part.obs, part.action], 1) for part in (train, unseen))
+    support = fit_support(inside, outside)
+    masks = [group_masks(*part, support) for part in parts]
+    groups = {name: np.concatenate([mask[name] for mask in masks]) for name in masks[0]}
+    stored = None
     with progress_bar("forecasting", len(forecasters), "forecasters") as advance:
         for name, (model, samples) in forecasters.items():
-            fit, judge = (
-                forecast(trained, model, *parts[half], samples, jr.fold_in(jr.key(config.seed), i))
-                for i, half in enumerate(("fit", "judge"))
-            )
-            fitted[name] = fit_recalibration(
-                config.method, fit.samples, fit.observed, fit.valid, episodes=len(halves["fit"])
-            )
-            found[name], mended = (_measured(judge, how, groups, episode) for how in (None, fitted[name]))
-            found[name]["recalibrated"] = mended
+            made = [
+                forecast(trained, model, *part, samples, jr.fold_in(jr.key(config.seed), i))
+                for i, part in enumerate(parts)
+            ]
+            first, second = (_corrected(config, part, half.episodes) for part, half in zip(made, halves, strict=True))
+            pairs = zip(made, (second, first), strict=True)
+            mended = [part._replace(samples=correction.apply(part.samples)) for part, correction in pairs]
+            found[name] = _measured(_joined(made), groups, episode)
+            found[name]["recalibrated"] = _measured(_joined(mended), groups, episode)
+            if name == "model":
+                stored = _corrected(config, _joined(made), unseen.episodes)
             advance(len(found), name)
     result = found.pop("model") | {"baselines": found}
     result |= {
         "model": trained.config.model.kind,
         "data": {"name": unseen.info.name, "fingerprint": unseen.fingerprint, "judged_on": words},
-        "episodes": {name: len(rows) for name, rows in halves.items()},
-        "windows": {name: len(rows) for name, (_, rows) in parts.items()},
+        "episodes": {"judge": unseen.episodes, "fit": [half.episodes for half in halves]},
+        "windows": {"judge": len(episode), "fit": [len(rows) for _, rows in parts]},
         "settings": to_dict(config),
         "fingerprint": trained.fingerprint,
         "samples": config.samples,
@@ -120,8 +126,8 @@ def calibrate_model(
     }
     result["grade"] = grade(result["recalibrated"])
     result["verdict"] = verdict(result)
-    if folder is not None:
-        fitted["model"].save(Path(folder) / "recalibration.json")
+    if folder is not None and stored is not None:
+        stored.save(Path(folder) / "recalibration.json")
         RunFolder.open(folder, "world_model").write_json("calibration.json", result)
     say(result["verdict"])
     return result
@@ -147,7 +153,7 @@ def unseen_episodes(trained: TrainedModel, training: Dataset, data: Dataset | No
     if unseen.episodes < 2:
         raise DatasetError(
             f"`{unseen.info.name}` has {unseen.episodes} episode that the model never saw, and calibration needs two:"
-            " one to fit the recalibration and one to judge it. Train with a larger world_model.holdout, or give"
+            " what is fitted to one is judged on the other. Train with a larger world_model.holdout, or give"
             " another file with --data."
         )
     return train, unseen, words
@@ -183,6 +189,15 @@ def _forecast(model: Dynamics, scales, windows: Windows, rows, samples: int, key
         end_probability=out.terminal_prob.mean(1),
         ended=segments.terminal,
     )
+
+
+def _joined(parts: list[Forecast]) -> Forecast:
+    join = lambda field, axis: np.concatenate([getattr(part, field) for part in parts], axis)
+    return Forecast(*(join(field, int(field == "samples")) for field in Forecast._fields))
+
+
+def _corrected(config: CalibrateConfig, found: Forecast, episodes: int) -> Recalibration:
+    return fit_recalibration(config.method, found.samples, found.observed, found.valid, episodes=episodes)
 
 
 def _part(data: Dataset, config: CalibrateConfig) -> tuple[Windows, np.ndarray]:
@@ -229,13 +244,11 @@ def best_members(networks: Networks, trained: TrainedModel, windows: Windows, ro
 # -- measuring --------------------------------------------------------------------------------------------------------
 
 
-def _measured(
-    found: Forecast, recalibration: Recalibration | None, groups: dict[str, np.ndarray], episode: np.ndarray
-) -> dict[str, Any]:
+def _measured(found: Forecast, groups: dict[str, np.ndarray], episode: np.ndarray) -> dict[str, Any]:
     """All measures of one forecaster: lists over the steps of the horizon where nothing else is said. `episode` is the
     one of each window.
     """
-    samples = found.samples if recalibration is None else recalibration.apply(found.samples)
+    samples = found.samples
     levels = level_of(samples, found.observed)
     varying = np.ptp(found.observed[found.valid[:, 0], 0], 0) > 1e-9 if found.valid[:, 0].any() else np.zeros(0, bool)
     if not varying.any():
