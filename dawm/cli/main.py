@@ -98,8 +98,8 @@ VERBS = {
     ),
     "estimate": Verb(
         "dawm.cli.estimate",
-        "POLICY_DIR [--model MODEL_DIR]",
-        "how good a policy is without its environment: fitted Q evaluation, a world model",
+        "POLICY_DIR [--model DIR]",
+        "what a policy is worth, without its environment",
         ("dawm estimate runs/iql", "dawm estimate runs/demo/policies/td3bc --model runs/demo/model --json"),
     ),
     "plan": Verb(
