@@ -98,7 +98,7 @@ VERBS = {
     ),
     "estimate": Verb(
         "dawm.cli.estimate",
-        "POLICY_DIR [--model DIR]",
+        "POLICY_DIR",
         "what a policy is worth, without its environment",
         ("dawm estimate runs/iql", "dawm estimate runs/demo/policies/td3bc --model runs/demo/model --json"),
     ),
