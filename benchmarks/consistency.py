@@ -14,17 +14,16 @@ and reported by how often they change.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.command import finish
 from benchmarks.simulators import Simulator, find_simulator
 from dawm.data.dataset import Dataset
 from dawm.data.registry import load
-from dawm.errors import DawmError
 from dawm.synth.generator import load_synthetic
 
 THRESHOLDS = (0.01, 0.03, 0.1, 0.3, 1.0)
@@ -165,15 +164,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args(arguments)
-    try:
+
+    def make() -> dict[str, Any]:
         reference = load(given.reference) if given.reference else None
-        data = _load(given.dataset)
-        result = check(data, given.env, given.rows, given.seed, reference=reference)
-    except DawmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_status
-    print(json.dumps(result, indent=2) if given.json else describe(result))
-    return 0
+        return check(_load(given.dataset), given.env, given.rows, given.seed, reference=reference)
+
+    return finish(make, describe, given.json)
 
 
 if __name__ == "__main__":

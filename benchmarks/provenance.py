@@ -11,7 +11,6 @@ label should win.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import Any
 
@@ -21,10 +20,10 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
+from benchmarks.command import finish
 from benchmarks.markdown import markdown
 from dawm.data.dataset import Dataset
 from dawm.data.registry import load
-from dawm.errors import DawmError
 from dawm.uncertainty.scores import fair_crps, split_spread
 from dawm.worldmodel.rollout import outcomes
 from dawm.worldmodel.trained import TrainedModel
@@ -103,14 +102,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--samples", type=int, default=64, help="futures of each step")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args(arguments)
-    try:
+
+    def make() -> list[dict[str, Any]]:
         data = load(given.data, env=given.env)
-        found = ask(TrainedModel.load(given.model), data, rows=given.rows, samples=given.samples)
-    except DawmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_status
-    print(json.dumps(found, indent=2) if given.json else table(found))
-    return 0
+        return ask(TrainedModel.load(given.model), data, rows=given.rows, samples=given.samples)
+
+    return finish(make, table, given.json)
 
 
 if __name__ == "__main__":

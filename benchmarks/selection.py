@@ -11,7 +11,6 @@ they are missing and kept with the policies.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
+from benchmarks.command import finish
 from benchmarks.markdown import markdown
 from dawm.data.registry import load
-from dawm.errors import DawmError, FileError
+from dawm.errors import FileError
 from dawm.evaluate.estimate import EstimateConfig, estimate_policy
 from dawm.run.config import override
 from dawm.run.folder import RunFolder
@@ -96,16 +96,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as fqe.loop.steps=5000")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args(arguments)
-    try:
+
+    def make() -> dict[str, Any]:
         config = override(EstimateConfig(), given.set)
         model = TrainedModel.load(given.folder / given.model) if given.model else None
         estimate_all(given.folder, load(given.data), config, model)
-        found = judged(given.folder)
-    except DawmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_status
-    print(json.dumps(found, indent=2) if given.json else table(found))
-    return 0
+        return judged(given.folder)
+
+    return finish(make, table, given.json)
 
 
 if __name__ == "__main__":

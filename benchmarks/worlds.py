@@ -78,13 +78,12 @@ def _calibration(name: str, found: dict[str, Any]) -> str:
     rows = []
     for label, part in ({name: found} | found["baselines"]).items():
         for state, values in (("as it is", part), ("recalibrated", part["recalibrated"])):
-            hold = [v for v in values["coverage"]["0.9"] if v is not None]
             certain = [c["most_over_least"] for c in values["error_against_spread"] if c]
             rows.append(
                 [
                     label,
                     state,
-                    f"{100 * min(hold):.1f} to {100 * max(hold):.1f} %",
+                    _span(values),
                     f"{_mean(values['ece']):.3f}",
                     f"{_mean(values['crps']):.4f}",
                     f"{_mean(values['crps']) / ensemble:.2f}",
@@ -109,13 +108,12 @@ def calibration_summary(tasks: Mapping[str, dict[str, Any]]) -> str:
         if not found:
             continue
         first = next(iter(found.values()))
-        ensemble = {state: _mean(_state(first["baselines"]["ensemble"], state)["crps"]) for state in STATES}
-        for label, part in (found | first["baselines"]).items():
-            before, after = (_state(part, state) for state in STATES)
+        ensemble = _mean(first["baselines"]["ensemble"]["recalibrated"]["crps"])
+        for label, before in (found | first["baselines"]).items():
+            after = before["recalibrated"]
             hold = [100 * v for v in after["coverage"]["0.9"] if v is not None]
             certain = [c["most_over_least"] for c in after["error_against_spread"] if c]
             within = sum(89 <= v <= 91 for v in hold)
-            ratio = _mean(after["crps"]) / ensemble[STATES[1]]
             rows.append(
                 [
                     f"{task} ({first['episodes']['judge']})" if label == next(iter(found)) else "",
@@ -126,7 +124,7 @@ def calibration_summary(tasks: Mapping[str, dict[str, Any]]) -> str:
                     f"{_mean(before['ece']):.3f}",
                     f"{_mean(after['ece']):.3f}",
                     f"{_mean(after['crps']):.4f}",
-                    f"{ratio:.2f}",
+                    f"{_mean(after['crps']) / ensemble:.2f}",
                     f"{_mean(certain):.1f}" if certain else "–",
                 ]
             )
@@ -135,13 +133,6 @@ def calibration_summary(tasks: Mapping[str, dict[str, Any]]) -> str:
     header = ["log (episodes judged)", "forecaster", "90 % intervals hold", "recalibrated", "steps within 89 to 91 %"]
     header += ["calibration error", "recalibrated", "CRPS, recalibrated", "over the ensemble's"]
     return markdown([*header, "error, least / most certain tenth"], rows)
-
-
-STATES = ("as it is", "recalibrated")
-
-
-def _state(part: dict[str, Any], state: str) -> dict[str, Any]:
-    return part if state == STATES[0] else part["recalibrated"]
 
 
 def _span(part: dict[str, Any]) -> str:

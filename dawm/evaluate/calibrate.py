@@ -106,10 +106,11 @@ def calibrate_model(
             first, second = (_corrected(config, part, half.episodes) for part, half in zip(made, halves, strict=True))
             pairs = zip(made, (second, first), strict=True)
             mended = [part._replace(samples=correction.apply(part.samples)) for part, correction in pairs]
-            found[name] = _measured(_joined(made), groups, episode)
+            whole = _joined(made)
+            found[name] = _measured(whole, groups, episode)
             found[name]["recalibrated"] = _measured(_joined(mended), groups, episode)
             if name == "model":
-                stored = _corrected(config, _joined(made), unseen.episodes)
+                stored = _corrected(config, whole, unseen.episodes)
             advance(len(found), name)
     result = found.pop("model") | {"baselines": found}
     result |= {
