@@ -27,7 +27,7 @@ from dawm.errors import ConfigError
 from dawm.evaluate.calibrate import calibrate_model
 from dawm.evaluate.score import score_policy
 from dawm.pipeline import identity, stored_futures, stored_model, stored_synthetic
-from dawm.run.config import differences, to_dict, without_none
+from dawm.run.config import differences, from_dict, to_dict, without_none
 from dawm.run.folder import RunFolder
 from dawm.run.metrics import plain
 from dawm.run.progress import say
@@ -76,14 +76,20 @@ def is_done(suite: Suite, piece: Piece, out: Path) -> bool:
         return False
     run = RunFolder.open(folder)
     if (name := SETTINGS.get(piece.stage[0] if piece.stage else "method")) is not None:
-        stored = run.read_config()["config"].get(name, {})
-        changed = differences(stored, plain(without_none(to_dict(_settings(suite, piece)))))
+        settings = _settings(suite, piece)
+        # read as settings of today, since a run from before a setting existed ran with what is now its default
+        stored = from_dict(type(settings), run.read_config()["config"].get(name, {}))
+        changed = differences(_plain(stored), _plain(settings))
         if changed:
             raise ConfigError(
                 f"`{folder}` holds a run with other settings than the suite. Choose another --out, or delete it:\n  "
                 + "\n  ".join(changed[:12])
             )
     return run.finished and all((folder / name).exists() for name in _results(piece, task, suite))
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    return plain(without_none(to_dict(settings)))
 
 
 # where run.toml keeps the settings of a piece
