@@ -37,7 +37,8 @@ class RayExecutor:
         here = {} if address else {"num_cpus": workers, "include_dashboard": False}
         try:
             ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **here)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray raises many types, bare `Exception` among them
+            ray.shutdown()
             reason = str(error).strip().splitlines()[0]
             raise ConfigError(f"no Ray could be reached or started at `{address or 'local'}`: {reason}") from None
         self.workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))

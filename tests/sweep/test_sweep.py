@@ -120,7 +120,7 @@ def test_planners_are_in_the_table_and_the_report(finished):
     text = write_table(finished.out)
     assert f"| warm | – | {np.mean(scores['returns']):.1f} ± {np.std(scores['returns']):.1f} |" in text
     assert "20 updates, 2 seeds" in text
-    assert write_report(finished.out / "linear").is_file()
+    assert "planner warm" in write_report(finished.out / "linear").read_text()
 
 
 def test_other_settings_of_a_planner_are_refused(finished, folder, tmp_path):
