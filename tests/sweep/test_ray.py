@@ -33,8 +33,11 @@ def test_ray_gives_the_bits_of_processes(tmp_path, capsys):
     results = {}
     for executor in ("local", "ray"):
         words = ["--out", str(tmp_path / executor), "--executor", executor, "--workers", "2", "--json"]
-        assert main(["sweep", str(tmp_path / "tiny.toml"), *words]) == 1
+        status = main(["sweep", str(tmp_path / "tiny.toml"), *words])
         out, err = capsys.readouterr()
+        if executor == "ray" and "no Ray could be reached or started" in err:
+            pytest.skip(f"Ray itself does not start here (it allows 15 seconds for its agents): {err.strip()}")
+        assert status == 1
         results[executor] = json.loads(out)
         assert "gone/data: FAILED (exit status 2)" in err
         assert "there is no dataset" in err
