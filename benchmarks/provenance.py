@@ -21,9 +21,9 @@ import jax.random as jr
 import numpy as np
 
 from benchmarks.command import finish
-from benchmarks.markdown import markdown
 from dawm.data.dataset import Dataset
 from dawm.data.registry import load
+from dawm.sweep.markdown import markdown_table
 from dawm.uncertainty.scores import fair_crps, split_spread
 from dawm.worldmodel.rollout import outcomes
 from dawm.worldmodel.trained import TrainedModel
@@ -88,7 +88,7 @@ def table(found: list[dict[str, Any]]) -> str:
         ]
         for r in found
     ]  # fmt: skip
-    return markdown(header, rows)
+    return markdown_table(header, rows)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -19,12 +19,12 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.command import finish
-from benchmarks.markdown import markdown
 from dawm.data.registry import load
 from dawm.errors import FileError
 from dawm.evaluate.estimate import EstimateConfig, estimate_policy
 from dawm.run.config import override
 from dawm.run.folder import RunFolder
+from dawm.sweep.markdown import markdown_table
 from dawm.worldmodel.trained import TrainedModel
 
 CRITERIA = ("fqe", "model")
@@ -40,6 +40,7 @@ def estimate_all(folder: Path, data: Any, config: EstimateConfig, model: Trained
 def scored(folder: Path) -> list[RunFolder]:
     """The policies below `folder` whose scores are known. Raises FileError where there is none."""
     found = [RunFolder(p.parent) for p in sorted((folder / "policies").glob("*/scores.json"))]
+    found = [run for run in found if not (run.path / "run.toml").exists() or run.kind == "policy"]  # and no planner
     if not found:
         raise FileError(f"`{folder}` has no policies with scores: run a suite first.")
     return found
@@ -84,7 +85,7 @@ def table(found: dict[str, Any]) -> str:
         f" policy {c['regret_of_the_median']:.2f})"
         for name, c in found["criteria"].items()
     ]
-    return markdown(["method", "seed", "return", *names], rows) + "\n\n" + "\n".join(lines)
+    return markdown_table(["method", "seed", "return", *names], rows) + "\n\n" + "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> int:

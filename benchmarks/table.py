@@ -1,11 +1,6 @@
-"""The table of a suite, from its run folders and nothing else.
+"""The table of a suite of ours, from its run folders and nothing else (see `dawm/sweep/table.py`).
 
-    python -m benchmarks.table runs/first [--json]
-
-Every number belongs to the last checkpoint. `mean ± std` is over all episodes of all seeds. The IQM is over the means
-of the seeds; its interval comes from a nested bootstrap (seeds are drawn with replacement, then episodes in each), so
-it covers both sources of chance. With two seeds it is a rough guide; with one it covers the episodes only. The gain is
-the difference of IQMs to the same learner trained on real data alone, with the interval of that difference.
+python -m benchmarks.table runs/first [--json]
 """
 
 from __future__ import annotations
@@ -13,259 +8,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from benchmarks.markdown import markdown
-from benchmarks.neorl2.published import PUBLISHED_SCORES
-from benchmarks.worlds import calibration_summary, read_worlds, worlds_section
-from dawm.data.dataset import References
-from dawm.errors import DawmError, FileError
-from dawm.evaluate.statistics import iqm
-from dawm.run.checkpoint import write_whole
-from dawm.run.folder import RunFolder
-
-RESAMPLES = 2_000
-ORDER = ("bc", "td3bc", "quantile", "iql", "rebrac")  # learners in the order of the table; others follow by name
-
-
-def write_table(out: str | Path) -> str:
-    """The report of the suite in `out` as Markdown, also written to `out`/table.md and table.json."""
-    out = Path(out)
-    tasks = read_results(out)
-    calibration = calibration_summary({task["dataset"]: task["worlds"] for task in tasks})
-    parts = [_heading(tasks), calibration, *(_section(task) for task in tasks), _footing(tasks)]
-    text = "\n\n".join(part for part in parts if part) + "\n"
-    for name, content in (("table.md", text), ("table.json", json.dumps(tasks, indent=1))):
-        write_whole(out / name, lambda file, content=content: file.write(content.encode()))
-    return text
-
-
-def read_results(out: str | Path) -> list[dict[str, Any]]:
-    """Facts about each dataset of a suite and its methods, as JSON values. Raises FileError where there is none."""
-    folders = sorted(p for p in Path(out).iterdir() if (p / "data.json").exists()) if Path(out).is_dir() else []
-    if not folders:
-        raise FileError(f"`{out}` holds no results of a suite: no folder in it has a data.json.")
-    return [_read_task(folder) for folder in folders]
-
-
-def _read_task(folder: Path) -> dict[str, Any]:
-    run = RunFolder.open(folder, "run")
-    policies = [RunFolder(p) for p in sorted((folder / "policies").glob("*")) if (p / "run.toml").exists()]
-    methods = {policy.path.name: _read_method(policy) for policy in policies}
-    for method in methods.values():
-        _add_gain(method, methods)
-    ordered = sorted(methods.values(), key=lambda m: (*_rank(m["algo"]), m["ratio"] > 0, m["method"]))
-    return {
-        "dataset": folder.name,
-        "data": run.read_json("data.json"),
-        "methods": ordered,
-        "worlds": read_worlds(folder),
-    }
-
-
-def _rank(algo: str) -> tuple[int, str]:
-    return (ORDER.index(algo) if algo in ORDER else len(ORDER), algo)
-
-
-def _read_method(run: RunFolder) -> dict[str, Any]:
-    config, scores = run.read_config()["config"]["policy"], run.read_json("scores.json")
-    provenance = run.read_json("provenance.json") or {}
-    method: dict[str, Any] = {
-        "method": run.path.name,
-        "algo": config["algo"]["kind"],
-        "ratio": config.get("ratio", 0.0),
-        "updates": config["loop"]["steps"],
-        "seeds": config["seeds"],
-        "commit": provenance.get("commit"),
-        "versions": provenance.get("versions"),
-        "device": provenance.get("device"),
-        "finished": run.finished,
-        "scored": scores is not None,
-    }
-    if scores is None:
-        return method
-    method |= {"checkpoint": scores["checkpoint"], "episodes": scores["episodes"], "env": scores["env"]}
-    method |= summarise(np.asarray(scores["returns"]), scores["references"])
-    others = sorted(run.path.glob("scores-*.json"))
-    method["also"] = {p.stem.removeprefix("scores-"): _other(run, p.name) for p in others}
-    unsafe = run.read_json("unsafe.json")
-    method["unsafe_rate"] = unsafe and unsafe["rate"]
-    seconds = [row["seconds"] for row in run.metrics.rows()[-1:]]
-    return method | {"seconds": seconds[0] if seconds else None}
-
-
-def _other(run: RunFolder, name: str) -> dict[str, Any]:
-    scores = run.read_json(name)
-    return summarise(np.asarray(scores["returns"]), scores["references"])
-
-
-def summarise(returns: np.ndarray, references: dict[str, Any] | None) -> dict[str, Any]:
-    """Figures of returns (seeds, episodes); those of the score are None where no references are known."""
-    scale = References(**references) if references else None
-    figures = {
-        "returns": returns.tolist(),
-        "references": references,
-        "return_mean": float(returns.mean()),
-        "return_std": float(returns.std()),
-    }
-    unit = scale.normalise if scale else np.asarray
-    values = unit(returns)
-    return figures | {
-        "unit": "score" if scale else "return",
-        "mean": float(values.mean()),
-        "std": float(values.std()),
-        "seed_means": values.mean(1).tolist(),
-        "iqm": iqm(values.mean(1)),
-        "interval": list(nested_interval(lambda v: iqm(v.mean(1)), values)),
-    }
-
-
-def nested_interval(statistic: Callable[..., float], *groups: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """95 % percentile interval of `statistic(*groups)`; each group (seeds, episodes) is drawn anew on both axes."""
-    rng, values = np.random.default_rng(seed), np.empty(RESAMPLES)
-    for i in range(RESAMPLES):
-        values[i] = statistic(*(_redraw(group, rng) for group in groups))
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _redraw(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    seeds, episodes = group.shape
-    return group[rng.integers(seeds, size=(seeds, 1)), rng.integers(episodes, size=(seeds, episodes))]
-
-
-def _add_gain(method: dict[str, Any], methods: dict[str, dict[str, Any]]) -> None:
-    """Compare a method that uses synthetic rows with the same learner on real rows alone."""
-    base = next((m for m in methods.values() if m["algo"] == method["algo"] and not m["ratio"]), None)
-    if not method["ratio"] or base is None or not (method["scored"] and base["scored"]):
-        return
-    slope = _slope(method)
-    ours, theirs = (np.asarray(m["returns"]) * slope for m in (method, base))
-
-    def difference(a: np.ndarray, b: np.ndarray) -> float:
-        return iqm(a.mean(1)) - iqm(b.mean(1))
-
-    method["gain"] = {
-        "over": base["method"],
-        "value": difference(ours, theirs),
-        "interval": list(nested_interval(difference, ours, theirs)),
-    }
-
-
-def _slope(method: dict[str, Any]) -> float:
-    """Units of the table per unit of return: an affine map's offset cancels in a difference."""
-    references = method["references"]
-    return float(References(**references).scale(1.0)) if references else 1.0
-
-
-# -- Markdown ----------------------------------------------------------------------------------------------------------
-
-
-def _heading(tasks: list[dict[str, Any]]) -> str:
-    methods = [m for task in tasks for m in task["methods"] if m["scored"]]
-    unscored = [f"{t['dataset']}/{m['method']}" for t in tasks for m in t["methods"] if not m["scored"]]
-    settings = {f"{m['updates']:,} updates, {m['seeds']} seeds" for m in methods}
-    if not any(task["methods"] for task in tasks):
-        return "# World models"
-    lines = [
-        f"# Real data, and real with synthetic ({'; '.join(sorted(settings)) or 'nothing scored yet'})",
-        "",
-        "Last checkpoint of each run. Mean ± standard deviation is over all episodes of all seeds; the IQM is over the",
-        "means of the seeds, with a 95 % interval from a bootstrap over seeds and, within them, episodes. The gain is",
-        "over the same learner on real data alone. No setting was chosen per dataset.",
-    ]
-    if unscored:
-        lines += ["", f"Not finished: {', '.join(unscored)}."]
-    return "\n".join(lines)
-
-
-def _section(task: dict[str, Any]) -> str:
-    data, methods = task["data"], [m for m in task["methods"] if m["scored"]]
-    parts = [f"## {task['dataset']}", _data_line(data)]
-    if methods:
-        parts.append(_policies(methods, data))
-    if worlds := worlds_section(task["worlds"]):
-        parts.append(worlds)
-    return "\n\n".join(parts)
-
-
-def _data_line(data: dict[str, Any]) -> str:
-    returns, references = data["returns"], data["references"]
-    text = (
-        f"{data['steps']:,} steps in {data['episodes']:,} episodes, {data['env']}. Return of the data {_plus(returns)}"
-    )
-    if references:
-        low, high = references["low"], references["high"]
-        spread = 100 * returns["std"] / (high - low)  # scaled, never shifted
-        text += f", score {_plus({'mean': data['score_mean'], 'std': spread})}"
-        text += f" (0 is a return of {low:g}, 100 of {high:g}: {references['source']})"
-    return " ".join([text + ".", *(f"Note: {note}" for note in data["notes"])])
-
-
-def _policies(methods: list[dict[str, Any]], data: dict[str, Any]) -> str:
-    unit = methods[0]["unit"]
-    published = PUBLISHED_SCORES.get(data["env"].rpartition(":")[2], {})
-    also = sorted({env for m in methods for env in m["also"]})
-    unsafe = any(m["unsafe_rate"] for m in methods)
-    header = ["method", "synthetic", f"{unit}, mean ± std", "IQM [95 %]", "each seed", "gain of IQM [95 %]", "episodes"]
-    header += ["return, mean ± std"] if unit == "score" else []
-    header += [f"{env}: {unit}" for env in also]
-    header += (["unsafe steps"] if unsafe else []) + (["published score"] if published else [])
-    rows = []
-    for m in methods:
-        gain = m.get("gain")
-        row = [m["method"], f"{m['ratio']:.0%}" if m["ratio"] else "–", _plus(m), _interval(m["iqm"], m["interval"])]
-        row += [" ".join(f"{x:.1f}" for x in m["seed_means"])]
-        row += [_interval(gain["value"], gain["interval"], sign=True) if gain else "–"]
-        row += [f"{m['seeds']} × {m['episodes']}"]
-        row += [_plus({"mean": m["return_mean"], "std": m["return_std"]})] if unit == "score" else []
-        row += [_plus(m["also"][env]) if env in m["also"] else "–" for env in also]
-        row += [" ".join(f"{100 * x:.2f} %" for x in m["unsafe_rate"] or [])] if unsafe else []
-        row += [_published(m, published)] if published else []
-        rows.append(row)
-    table = markdown(header, rows)
-    return table + (f"\n\n{_published_line(published)}" if published else "")
-
-
-def _published(method: dict[str, Any], published: dict[str, Any]) -> str:
-    if method["algo"] not in published or method["ratio"]:
-        return "–"
-    mean, spread = published[method["algo"]]
-    return f"{mean:.1f} ± {spread:.1f}"
-
-
-def _published_line(published: dict[str, Any]) -> str:
-    best = max((m for m in published if m != "data"), key=lambda m: published[m][0])
-    listed = ", ".join(f"{m} {mean:.1f}" for m, (mean, _) in published.items())
-    return (
-        f"Published NeoRL-2 scores (grid point chosen by online return, mean ± std over three seeds): {listed}. "
-        f"The best of them: {best}, {published[best][0]:.1f}."
-    )
-
-
-def _footing(tasks: list[dict[str, Any]]) -> str:
-    runs = [m for task in tasks for m in task["methods"]]
-    runs += [m["provenance"] for task in tasks for m in task["worlds"]["models"].values() if m["provenance"]]
-    commits = sorted({m["commit"] for m in runs if m.get("commit")})
-    devices = sorted({m["device"] for m in runs if m.get("device")})
-    versions = next((m["versions"] for m in runs if m.get("versions")), {})
-    named = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
-    marked = " ('+': with uncommitted changes)" if any(c.endswith("+") for c in commits) else ""
-    short = ", ".join(c[:10] + "+" * c.endswith("+") for c in commits)
-    return f"Commit {short or 'unknown'}{marked}. {named}. Device: {', '.join(devices)}."
-
-
-def _plus(figures: dict[str, Any]) -> str:
-    return f"{figures['mean']:.1f} ± {figures['std']:.1f}"
-
-
-def _interval(value: float, interval: list[float], sign: bool = False) -> str:
-    plus = "+" if sign else ""
-    return f"{value:{plus}.1f} [{interval[0]:{plus}.1f}, {interval[1]:{plus}.1f}]"
+from benchmarks.hooks import HOOKS
+from dawm.errors import DawmError
+from dawm.sweep.table import read_suite_results, write_table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -274,7 +21,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     given = parser.parse_args(arguments)
     try:
-        print(json.dumps(read_results(given.out), indent=1) if given.json else write_table(given.out))
+        found = (
+            json.dumps(read_suite_results(given.out, HOOKS), indent=1) if given.json else write_table(given.out, HOOKS)
+        )
+        print(found)
     except DawmError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

@@ -108,6 +108,15 @@ VERBS = {
         "scores of a planner in a world model, from scratch or from a policy",
         ("dawm plan runs/model --policy runs/iql --env Hopper-v5 --set planner.risk.measure=cvar",),
     ),
+    "sweep": Verb(
+        "dawm.cli.sweep",
+        "SUITE.toml --out DIR",
+        "datasets x methods x seeds of a suite, resumable, and their table",
+        (
+            "dawm sweep examples/sweep.toml --out runs/sweep --workers 2",
+            "dawm sweep suite.toml --out runs/suite --only 'hopper/*' --executor ray",
+        ),
+    ),
     "report": Verb("dawm.cli.report", "DIR", "the HTML page about a run folder", ("dawm report runs/demo",)),
     "resume": Verb(
         "dawm.cli.resume",

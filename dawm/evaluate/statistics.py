@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -69,14 +69,39 @@ def stratified_bootstrap(
     Each task is resampled by itself, so that every resample has all tasks. Raises ValueError with fewer than two runs:
     nothing can be said about the spread of one.
     """
-    scores = np.asarray(scores, np.float64)
-    runs, tasks = scores.shape
-    if runs < 2:
-        raise ValueError("an interval over runs needs at least two of them")
-    rows = np.random.default_rng(seed).integers(runs, size=(resamples, runs, tasks))
-    values = [statistic(scores[draw, np.arange(tasks)]) for draw in rows]
+    values = bootstrap(statistic, scores, resamples=resamples, seed=seed)
     low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def bootstrap(
+    statistic: Callable[..., Any], *groups: Matrix, resamples: int = 2_000, seed: int = 0
+) -> Float[np.ndarray, "resamples ..."]:
+    """`statistic(*groups)`, a number or an array, of each resample: every task of every matrix is drawn by itself.
+
+    Two matrices are drawn independently, as rliable does for the probability of improvement. Raises ValueError where a
+    matrix has fewer than two runs.
+    """
+    rng, matrices = np.random.default_rng(seed), [np.asarray(group, np.float64) for group in groups]
+    if any(len(matrix) < 2 for matrix in matrices):
+        raise ValueError("an interval over runs needs at least two of them")
+    draws = [rng.integers(len(m), size=(resamples, *m.shape)) for m in matrices]
+    picked = zip(
+        *([m[rows, np.arange(m.shape[1])] for rows in d] for m, d in zip(matrices, draws, strict=True)), strict=True
+    )
+    return np.array([statistic(*resample) for resample in picked])
+
+
+def improvement_interval(x: Matrix, y: Matrix, *, seed: int = 0) -> tuple[float, float]:
+    """95 % bootstrap interval of `probability_of_improvement(x, y)`."""
+    low, high = np.quantile(bootstrap(probability_of_improvement, x, y, seed=seed), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def profile_band(scores: Matrix, thresholds: Float[np.ndarray, " t"], *, seed: int = 0) -> Float[np.ndarray, "2 t"]:
+    """Lower and upper end of the 95 % bootstrap interval of `performance_profile` at each threshold by itself."""
+    shares = bootstrap(lambda drawn: performance_profile(drawn, thresholds), scores, seed=seed)
+    return np.quantile(shares, [0.025, 0.975], axis=0)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ own future under the model, where there is a policy; the search starts from the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import equinox as eqx
@@ -73,7 +73,8 @@ class Planner:
         if self.plan is None or len(self.plan) != len(rows):
             self.plan = jnp.zeros((len(rows), self.config.horizon, self.spec.act_dim))
         key = jr.fold_in(jr.key(self.config.seed), self.calls)
-        first, self.plan = _plan(self.model, rows, self.plan, key, self.spec, self.config, self.policy, self.value)
+        config = replace(self.config, seed=0)  # planners that differ in their seeds are one program
+        first, self.plan = _plan(self.model, rows, self.plan, key, self.spec, config, self.policy, self.value)
         self.calls += 1
         return np.asarray(first).reshape(*obs.shape[:-1], -1)
 

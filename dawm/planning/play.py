@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import equinox as eqx
 import jax
-from jaxtyping import PRNGKeyArray
+import numpy as np
+from jaxtyping import Float, PRNGKeyArray
 
 from dawm.agents.policy import TrainedPolicy
 from dawm.data.dataset import References
@@ -60,6 +62,21 @@ def dynamics_of(trained: TrainedModel, name: str) -> Dynamics:
     return Ending(gaussian_members(trained.networks.ensemble, trained.model.scales, 0.0), trained.model)
 
 
+class Several:
+    """Planners side by side, member i of the observations for planner i; acts like one with members."""
+
+    def __init__(self, planners: Sequence[Planner]):
+        self.planners = list(planners)
+
+    def begin(self) -> None:
+        for planner in self.planners:
+            planner.begin()
+
+    def __call__(self, obs: Float[np.ndarray, "m n obs"]) -> Float[np.ndarray, "m n act"]:
+        acted = [planner(obs[i : i + 1]) for i, planner in enumerate(self.planners)]
+        return np.concatenate(acted)
+
+
 def make_planner(trained: TrainedModel, config: PlayConfig, policy: TrainedPolicy | None = None) -> Planner:
     """The planner that the configuration describes.
 
@@ -91,6 +108,7 @@ def score_planner(
     *,
     policy: TrainedPolicy | None = None,
     policy_path: str | None = None,
+    members: int | None = None,
     episodes: int = 10,
     seed: int = 10_000,
     references: References | None = None,
@@ -98,10 +116,12 @@ def score_planner(
 ) -> dict[str, Any]:
     """Play whole episodes with a planner; what `evaluate.score.score_policy` says of a policy, with the same starts.
 
-    With a folder (kind `planner`), what was planned with and the scores are recorded there.
+    With `members`, that many planners play, one after another: planner i is warmed up by seed i of the policy, or
+    without a policy has the seed `planner.seed + i`. With a folder (kind `planner`), what was planned with and the
+    scores are recorded there.
     """
     config = config or PlayConfig()
-    planner = make_planner(trained, config, policy)
+    planner = Several([make_planner(trained, each, policy) for each in _members(config, members, policy)])
     run = None
     if folder is not None:
         stored = {
@@ -112,14 +132,32 @@ def score_planner(
             "evaluation_seed": seed,
         }
         stored |= {"model": {"path": trained.known_as or str(trained.folder), "fingerprint": trained.fingerprint}}
+        stored |= {} if members is None else {"members": members}
         stored |= {} if policy is None else {"policy": {"path": policy_path, "step": policy.step}}
         run = RunFolder.start(folder, "planner", stored, {"seed": config.planner.seed})
         if run.finished:
             return run.read_json("scores.json") or {}
     scores = score_actions(
-        planner, env, name=trained.data["name"], spec=trained.spec, episodes=episodes, seed=seed, references=references
+        planner,
+        env,
+        name=trained.data["name"],
+        spec=trained.spec,
+        members=len(planner.planners),
+        episodes=episodes,
+        seed=seed,
+        references=references,
     )
     if run is not None:
         run.write_json("scores.json", scores)
         run.finish()
     return scores
+
+
+def _members(config: PlayConfig, members: int | None, policy: TrainedPolicy | None) -> list[PlayConfig]:
+    """The settings of each planner."""
+    if members is None:
+        return [config]
+    if policy is not None:
+        return [replace(config, member=i) for i in range(members)]
+    seed = config.planner.seed
+    return [replace(config, planner=replace(config.planner, seed=seed + i)) for i in range(members)]

@@ -22,6 +22,8 @@ STAGE_RESULTS = {
     "policy": ("scores",),
 }
 
+PLAYED = {"planner": ("scores",)}  # beside the policies of a run: something that acts and learnt nothing
+
 # Where a field has one of these types the report relies on it; `*` is any key. Other fields are shown as they are.
 SHAPES = {
     "data.json": {
@@ -222,7 +224,7 @@ def _stage(path: Path) -> Stage | None:
         return None
     head = _read_toml(path / "run.toml")
     kind = str(head.get("kind", "?"))
-    found = {name: _read_json(path / f"{name}.json") for name in STAGE_RESULTS.get(kind, ())}
+    found = {name: _read_json(path / f"{name}.json") for name in (STAGE_RESULTS | PLAYED).get(kind, ())}
     return Stage(
         name=path.name,
         path=path,

@@ -42,6 +42,8 @@ def _markdown_line(row: Sequence[str], widths: Sequence[int], words: int) -> str
 
 def policy_name(policy: Stage) -> str:
     """'TD3+BC, real + synthetic', 'TD3+BC, cvar 0.25 over futures', 'TD3+BC, real data only', or 'BC'."""
+    if policy.kind == "planner":
+        return f"planner {policy.name}"
     name = ALGORITHMS.get(policy.algorithm, policy.algorithm)
     if policy.additions:
         return f"{name}, {additions_name(policy)}"
@@ -109,8 +111,8 @@ def score_notes(record: RunRecord) -> Iterator[str]:
     environments = sorted({str(p.get("scores", "env")) for p in scored if p.get("scores", "env")})
     if environments:
         yield f"Environment: {', '.join(environments)}."
-    checkpoints = sorted({_checkpoint(p.get("scores", "checkpoint")) for p in scored})
-    if scored:
+    checkpoints = sorted({_checkpoint(p.get("scores", "checkpoint")) for p in scored if p.kind == "policy"})
+    if checkpoints:
         yield f"Every policy is the one of its last checkpoint ({', '.join(checkpoints)}), never the best of several."
     if record.references:
         low, high = (numerals.significant(record.references[k], 6) for k in ("low", "high"))

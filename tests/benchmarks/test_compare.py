@@ -8,11 +8,14 @@ import gymnasium
 import numpy as np
 import pytest
 
-from benchmarks import compare, table
-from benchmarks.suite import pieces, read_suite
-from benchmarks.work import do, folder_of, is_done
+from benchmarks import compare
+from benchmarks.hooks import HOOKS
 from dawm.errors import ConfigError, FileError
 from dawm.report.collect import read_run
+from dawm.sweep import table
+from dawm.sweep.piece import choose, pieces
+from dawm.sweep.suite import read_suite
+from dawm.sweep.work import do, is_done
 
 SUITE = """
 name = "tiny"
@@ -97,21 +100,21 @@ def finished(tmp_path_factory, recorded):
     (folder / "tiny.toml").write_text(SUITE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAWM_SHARED_DATA", str(recorded))
-        suite, out = read_suite(folder / "tiny.toml"), folder / "out"
-        _do(suite, out, "data", "bc")
-    return suite, out
+        sweep = compare.opened(folder / "tiny.toml", folder / "out")
+        _do(sweep, "data", "bc")
+    return sweep
 
 
-def _do(suite, out, *chosen):
-    for piece in pieces(suite):
+def _do(sweep, *chosen):
+    for piece in pieces(sweep.suite):
         if piece.what in chosen:
-            assert not is_done(suite, piece, out)
-            do(suite, piece, out)
-            assert is_done(suite, piece, out)
+            assert not is_done(sweep, piece)
+            do(sweep, piece)
+            assert is_done(sweep, piece)
 
 
 def test_pieces_come_after_what_they_need(suite_file):
-    every = pieces(read_suite(suite_file))
+    every = pieces(read_suite(suite_file, HOOKS))
     assert {p.name: p.needs for p in every} == {
         "dmsd/data": (),
         "dmsd/model": ("dmsd/data",),
@@ -122,8 +125,8 @@ def test_pieces_come_after_what_they_need(suite_file):
 
 
 def test_only_picks_pieces_and_what_they_need(suite_file):
-    suite = read_suite(suite_file)
-    names = lambda *only: [p.name for p in compare.choose(suite, list(only))]
+    suite = read_suite(suite_file, HOOKS)
+    names = lambda *only: [p.name for p in choose(suite, list(only))]
     assert names("dmsd/bc") == ["dmsd/data", "dmsd/bc"]
     assert names("*/bc-dawm") == ["dmsd/data", "dmsd/model", "dmsd/synthetic", "dmsd/bc-dawm"]
     with pytest.raises(ConfigError, match="--only dmsd/cql matches no piece of `tiny`"):
@@ -144,23 +147,23 @@ def test_only_picks_pieces_and_what_they_need(suite_file):
 def test_mistakes_in_a_suite_are_named_before_anything_runs(suite_file, change, message):
     suite_file.write_text(SUITE.replace(*change))
     with pytest.raises(ConfigError, match=message):
-        read_suite(suite_file)
+        read_suite(suite_file, HOOKS)
 
 
 def test_a_missing_suite_is_named(tmp_path):
     with pytest.raises(FileError, match=r"there is no suite file .*first"):
-        read_suite(tmp_path / "none.toml")
+        compare.opened(tmp_path / "none.toml", tmp_path)
 
 
 def test_the_shipped_suites_can_be_read():
     from pathlib import Path
 
     for path in sorted((Path(compare.__file__).parent / "suites").glob("*.toml")):
-        assert pieces(read_suite(path))
+        assert pieces(read_suite(path, HOOKS))
 
 
 def test_every_piece_is_recorded(finished):
-    _, out = finished
+    out = finished.out
     folder = out / "dmsd" / "policies" / "bc"
     scores = json.loads((folder / "scores.json").read_text())
     assert np.shape(scores["returns"]) == (2, 3)
@@ -177,13 +180,13 @@ def test_with_a_world_model(recorded, tmp_path, monkeypatch):
     """The pieces that need one: its data are checked in the simulator, and the table has the gain."""
     monkeypatch.setenv("DAWM_SHARED_DATA", str(recorded))
     (tmp_path / "tiny.toml").write_text(SUITE)
-    suite, out = read_suite(tmp_path / "tiny.toml"), tmp_path / "out"
-    _do(suite, out, "data", "model", "synthetic", "bc", "bc-dawm")
+    sweep, out = compare.opened(tmp_path / "tiny.toml", tmp_path / "out"), tmp_path / "out"
+    _do(sweep, "data", "model", "synthetic", "bc", "bc-dawm")
     checked = json.loads((out / "dmsd" / "synthetic" / "consistency.json").read_text())
     assert checked["recorded"]["per_step"]["rmse"] < 1e-5  # the recording is possible
     assert checked["synthetic"]["per_step"]["rmse"] > 0.01  # a model of 20 updates is not exact
-    text = table.write_table(out)
-    by_name = {m["method"]: m for m in table.read_results(out)[0]["methods"]}
+    text = table.write_table(out, HOOKS)
+    by_name = {m["method"]: m for m in table.read_results(out, HOOKS)[0]["methods"]}
     gain = by_name["bc-dawm"]["gain"]
     assert gain["over"] == "bc"
     assert np.isclose(gain["value"], by_name["bc-dawm"]["iqm"] - by_name["bc"]["iqm"])
@@ -192,19 +195,19 @@ def test_with_a_world_model(recorded, tmp_path, monkeypatch):
 
 
 def test_other_settings_are_refused_and_named(finished, suite_file):
-    _, out = finished
+    out = finished.out
     suite_file.write_text(SUITE.replace("updates = 30", "updates = 40"))
-    suite = read_suite(suite_file)
-    by_name = {p.what: p for p in pieces(suite)}
-    assert is_done(suite, by_name["data"], out)  # what does not depend on it stands
+    sweep = compare.opened(suite_file, out)
+    by_name = {p.what: p for p in pieces(sweep.suite)}
+    assert is_done(sweep, by_name["data"])  # what does not depend on it stands
     with pytest.raises(ConfigError, match=r"loop.steps: 30 -> 40"):
-        is_done(suite, by_name["bc"], out)
+        is_done(sweep, by_name["bc"])
 
 
 def test_the_table_comes_from_the_folders(finished):
-    _, out = finished
-    text = table.write_table(out)
-    (task,) = table.read_results(out)
+    out = finished.out
+    text = table.write_table(out, HOOKS)
+    (task,) = table.read_results(out, HOOKS)
     (method,) = task["methods"]
     scores = json.loads((out / "dmsd" / "policies" / "bc" / "scores.json").read_text())
     normalised = 100 * (np.array(scores["returns"]) - 30.60) / (849.51 - 30.60)
@@ -262,9 +265,10 @@ def test_the_command_goes_on_where_it_was_left(suite_file, tmp_path, capsys):
     (out / "dmsd" / "policies" / "bc" / "scores.json").unlink()  # trained, and not scored
     assert compare.main(arguments) == 0
     assert "1 of 2 pieces to do" in capsys.readouterr().err
-    (piece,) = [p for p in pieces(read_suite(suite_file)) if p.what == "bc"]
-    assert is_done(read_suite(suite_file), piece, out)
-    assert folder_of(out, piece) == out / "dmsd" / "policies" / "bc"
+    sweep = compare.opened(suite_file, out)
+    (piece,) = [p for p in pieces(sweep.suite) if p.what == "bc"]
+    assert is_done(sweep, piece)
+    assert sweep.folder_of(piece) == out / "dmsd" / "policies" / "bc"
 
 
 def test_a_failed_piece_is_named_with_its_log(suite_file, tmp_path, capsys):

@@ -61,6 +61,10 @@ def test_module_and_bare_command_say_what_there_is(capsys):
         (["report", "/no/such/run"], "does not exist"),
         (["resume", "/no/such/run"], "does not exist"),
         (["eval", "/no/such/run"], "does not exist"),
+        (["sweep", "/no/such/suite.toml", "--out", "y"], "there is no suite file `/no/such/suite.toml`"),
+        (["sweep", "x.toml", "--out", "y", "--executor", "rya"], "did you mean `ray`?"),
+        (["sweep", "x.toml", "--out", "y", "--address", "a:1"], "add --executor ray"),
+        (["sweep", "x.toml", "--out", "y", "--workers", "0"], "`--workers` must be at least 1"),
         (["data", "convert", "x", "y.csv"], ".h5 or .npz"),
     ],
 )

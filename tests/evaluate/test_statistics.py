@@ -6,11 +6,14 @@ from scipy.stats import mannwhitneyu, trim_mean
 
 from dawm.evaluate.statistics import (
     Scores,
+    bootstrap,
     cvar,
+    improvement_interval,
     iqm,
     optimality_gap,
     performance_profile,
     probability_of_improvement,
+    profile_band,
     stratified_bootstrap,
 )
 
@@ -97,3 +100,28 @@ def test_cvar_is_the_mean_of_the_worst_share():
     assert cvar(np.array([[4.0, 1.0], [3.0, 2.0]]), 0.5) == 1.5
     assert cvar(np.array([4.0, 1.0, 3.0, 2.0]), 0.375) == pytest.approx((1 + 0.5 * 2) / 1.5)
     assert cvar(np.array([4.0, 1.0]), 0.1) == 1
+
+
+def test_bootstrap_of_two_matrices_by_hand():
+    """x is 0 or 2 where y is always 1: a resample has P(x > y) = 0, 1/2 or 1 with probability 1/4, 1/2, 1/4."""
+    x, y = np.array([[0.0], [2.0]]), np.array([[1.0], [1.0]])
+    found = bootstrap(probability_of_improvement, x, y, resamples=4_000)
+    assert set(found) == {0.0, 0.5, 1.0}
+    np.testing.assert_allclose([(found == v).mean() for v in (0.0, 0.5, 1.0)], [0.25, 0.5, 0.25], atol=0.04)
+    assert improvement_interval(x, y) == (0.0, 1.0)
+    assert improvement_interval(x + 5, y) == (1.0, 1.0)
+    with pytest.raises(ValueError, match="at least two"):
+        improvement_interval(x, y[:1])
+
+
+def test_two_matrices_are_drawn_independently():
+    """With x = y, a common draw would tie always; independent ones do not."""
+    x = np.array([[0.0], [1.0], [2.0]])
+    assert len(set(bootstrap(lambda a, b: float(a.mean() - b.mean()), x, x, resamples=200))) > 3
+
+
+def test_band_of_a_profile_by_hand():
+    """Of runs 0 and 1, a resample has none, one or both above 1/2; all are above -1 and none above 2."""
+    low, high = profile_band(np.array([[0.0], [1.0]]), np.array([-1.0, 0.5, 2.0]))
+    np.testing.assert_array_equal(low, [1.0, 0.0, 0.0])
+    np.testing.assert_array_equal(high, [1.0, 1.0, 0.0])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.schedule import schedule
-from benchmarks.suite import Piece
+from dawm.sweep.piece import Piece
+from dawm.sweep.scheduling import schedule
 
 PIECES = [
     Piece("d", "data", ()),

@@ -1,13 +1,13 @@
-"""A suite file: which datasets, which methods, how many updates and seeds. And the pieces of work that it comes to.
+"""A suite file: which datasets, which methods, how many updates and seeds.
 
     name = "first"
     updates = 50000                # of every policy; the last checkpoint is what counts
     seeds = 2                      # policies of a method, trained in one program
 
-    [datasets.pipeline]            # the folder of its results
-    path = "neorl2/Pipeline-train.npz"
-    env = "benchmarks.neorl2:Pipeline-v0"
-    episodes = 200                 # of each seed
+    [datasets.hopper]              # the folder of its results
+    path = "log.h5"                # beside the suite file, or any name that `dawm.load` knows
+    env = "Hopper-v5"              # where policies are scored; by default what the data name
+    episodes = 20                  # of each seed
 
     [methods.td3bc-dawm]           # a policy folder; with ratio > 0 it uses the synthetic data of its dataset
     algo = "td3bc"
@@ -35,42 +35,50 @@ further ones, in folders such as model-latent and synthetic-careful, say what di
     futures = "latent"
     policy.risk.measure = "cvar"   # over [policy]
 
-With `[calibrate]` every model that a method needs, and every one in `[models]`, is calibrated. A piece is the smallest
-thing that is done, recorded and skipped by itself.
+    [methods.plan]                 # a planner is no learner: it acts by searching in a world model
+    planner.planner.horizon = 5    # the settings of `dawm plan --set`
+    model = "latent"
+    policy = "td3bc-careful"       # a method that warms it up, every seed by itself; without one, `seeds` planners
+
+With `[calibrate]` every model that a method needs, and every one in `[models]`, is calibrated. What comes of all this
+is in `dawm/sweep/piece.py`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from dawm.agents.config import PolicyConfig
 from dawm.errors import ConfigError, FileError
 from dawm.evaluate.calibrate import CalibrateConfig
+from dawm.planning.play import PlayConfig
 from dawm.presets import RunConfig, load_preset, merge
 from dawm.run.config import from_dict
+from dawm.sweep.hooks import NO_HOOKS, Hooks
 from dawm.synth.futures import FuturesConfig
 from dawm.synth.generator import GenerateConfig
 from dawm.worldmodel.fit import WorldModelConfig
 
 STAGES = ("data", "model", "calibration", "synthetic", "futures")  # names of pieces, so no method may have them
 PLAIN = "dawm"  # the model and the synthetic data whose folders are called by their stage alone
+FOLDER_NAME = re.compile(r"[A-Za-z0-9_][\w.+-]*")
 
 
 @dataclass(frozen=True)
 class Task:
     """A dataset, and the environment in which its policies are scored."""
 
-    path: str  # a path below the data folder, or any name that `dawm.load` knows
-    env: str
+    path: str  # relative to the suite file, or any name that `dawm.load` knows; several joined by +
+    env: str = ""  # "" for the one that the data name
     episodes: int = 20  # of each seed
     also: tuple[str, ...] = ()  # further environments, for the record: another start, shifted dynamics
-    unsafe: bool = False  # whether the environment says `info["unsafe"]`, whose rate is then measured
+    extra: dict[str, Any] = field(default_factory=dict)  # settings that the hooks know
 
     def __post_init__(self):
         if self.episodes < 1:
@@ -79,13 +87,32 @@ class Task:
 
 @dataclass(frozen=True)
 class Method:
-    """A learner on real data (`ratio` 0), or with that share of synthetic rows in every batch."""
+    """A learner on real data (`ratio` 0), or with that share of synthetic rows in every batch; or a planner."""
 
-    algo: Any  # the kind of a learner, or its settings with a `kind`
+    algo: Any = None  # the kind of a learner, or its settings with a `kind`
     ratio: float = 0.0
     synthetic: str = PLAIN  # which of the synthetic data, where the ratio is above 0
     futures: str = ""  # which of the libraries its TD targets range over; "" for the recorded outcomes
-    policy: dict[str, Any] = field(default_factory=dict)  # over the suite's
+    policy: Any = field(default_factory=dict)  # over the suite's; of a planner: the method that warms it up
+    planner: dict[str, Any] | None = None  # settings of `dawm.planning.play.PlayConfig`
+    model: str = PLAIN  # that a planner plans in
+
+    def __post_init__(self):
+        if (self.algo is None) == (self.planner is None):
+            raise ValueError("a method has either an `algo`, which learns, or a `planner`")
+        if self.planner is None and not (isinstance(self.algo, (str, dict)) and isinstance(self.policy, dict)):
+            raise ValueError("`algo` is a name or a table with a `kind`, and `policy` a table of settings")
+        if self.planner is None and self.model != PLAIN:
+            raise ValueError("`model` is what a planner plans in; a learner names `synthetic` data or `futures`")
+        if self.planner is not None and (self.ratio or self.synthetic != PLAIN or self.futures):
+            raise ValueError("a planner learns nothing, so it has no `ratio`, `synthetic` or `futures`")
+        if self.planner is not None and not (isinstance(self.policy, str) or self.policy == {}):
+            raise ValueError("`policy` of a planner is the name of a method")
+
+    @property
+    def warmed_by(self) -> str:
+        """The method whose policies warm a planner up; "" for none, and for a learner."""
+        return self.policy if self.planner is not None and self.policy else ""
 
 
 @dataclass(frozen=True)
@@ -104,10 +131,10 @@ class Suite:
     preset: str = "default"  # of dawm, for everything that the suite does not set; "" for the bare defaults
     seed: int = 0
     evaluation_seed: int = 10_000
-    consistency_rows: int = 2_000
     world_model: dict[str, Any] = field(default_factory=dict)
     generate: dict[str, Any] = field(default_factory=dict)
     policy: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)  # settings that the hooks know
 
     def task(self, name: str) -> Task:
         return from_dict(Task, self.datasets[name], f"datasets.{name}.")
@@ -120,6 +147,16 @@ class Suite:
         algo = {"kind": method.algo} if isinstance(method.algo, str) else method.algo
         config = merge(merge(self.run_config(), {"policy": {"algo": algo}}), {"policy": method.policy}).policy
         return dataclasses.replace(config, ratio=method.ratio)
+
+    def play_config(self, name: str) -> PlayConfig:
+        """The settings of a planner; its seed is the suite's where it names none."""
+        given = self.method(name).planner or {}
+        inner = given.get("planner", {})
+        seeded = {"planner": {"seed": self.seed, **inner}} if isinstance(inner, Mapping) else {}
+        config = from_dict(PlayConfig, given | seeded, f"methods.{name}.planner.")
+        if config.member:
+            raise ConfigError(f"`methods.{name}.planner.member` cannot be set: every seed of the policy is scored.")
+        return config
 
     def world_model_config(self, name: str = PLAIN) -> WorldModelConfig:
         table = self.models.get(name, {})
@@ -153,44 +190,25 @@ class Suite:
         return merge(merge(merge(base, seeds), tables), own)
 
 
-class Piece(NamedTuple):
-    """One thing to do: a stage ("data", "model", "synthetic") or a method, for one dataset."""
-
-    dataset: str
-    what: str
-    needs: tuple[str, ...]  # names of the pieces before it
-
-    @property
-    def name(self) -> str:
-        return f"{self.dataset}/{self.what}"
-
-    @property
-    def stage(self) -> tuple[str, str] | None:
-        """(stage, name of the model or data), None for a method."""
-        stage, _, name = self.what.partition("-")
-        return (stage, name or PLAIN) if stage in STAGES else None
-
-
-def read_suite(path: str | Path) -> Suite:
+def read_suite(path: str | Path, hooks: Hooks = NO_HOOKS) -> Suite:
     """The suite in a TOML file, every setting checked. Raises FileError or ConfigError naming the setting."""
     try:
         values = tomllib.loads(Path(path).read_text())
     except FileNotFoundError:
-        known = ", ".join(sorted(p.stem for p in (Path(__file__).parent / "suites").glob("*.toml")))
-        raise FileError(f"there is no suite file `{path}`; those in benchmarks/suites: {known}.") from None
+        raise FileError(f"there is no suite file `{path}`.") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise FileError(f"the suite file `{path}` cannot be read: {error}.") from None
-    _require_tables(values, path)
-    suite = from_dict(Suite, values)
+    _require_keys(values, path)
+    for name in ("datasets", "methods", "models", "synthetic", "futures"):
+        _require_tables(values.get(name, {}), name)
+    tasks = {name: _with_extra(v, hooks.task_settings, f"datasets.{name}.") for name, v in values["datasets"].items()}
+    suite = from_dict(Suite, _with_extra(values, hooks.suite_settings, "") | {"datasets": tasks})
     for name in suite.datasets:
         suite.task(name)
     if taken := [name for name in suite.methods if name.partition("-")[0] in STAGES]:
         raise ConfigError(f"no method can be called {', '.join(sorted(taken))}: these are stages of every suite.")
     for name in suite.methods:
-        suite.policy_config(name)
-        method = suite.method(name)
-        _require(method.ratio == 0 or method.synthetic in (PLAIN, *suite.synthetic), name, "synthetic")
-        _require(not method.futures or method.futures in suite.futures, name, "futures")
+        _check_method(suite, name)
     for name in suite.models:
         suite.world_model_config(name)
     for stage, check in (("synthetic", suite.generate_config), ("futures", suite.futures_config)):
@@ -201,59 +219,53 @@ def read_suite(path: str | Path) -> Suite:
     return suite
 
 
-def _require(known: bool, name: str, key: str) -> None:
+def _check_method(suite: Suite, name: str) -> None:
+    method = suite.method(name)
+    if method.planner is not None:
+        suite.play_config(name)
+        learners = [other for other in suite.methods if suite.method(other).planner is None]
+        _require(method.model in (PLAIN, *suite.models), name, "model")
+        _require(not method.warmed_by or method.warmed_by in learners, name, "policy", "as a learner")
+        return
+    suite.policy_config(name)
+    _require(method.ratio == 0 or method.synthetic in (PLAIN, *suite.synthetic), name, "synthetic")
+    _require(not method.futures or method.futures in suite.futures, name, "futures")
+
+
+def _require(known: bool, name: str, key: str, how: str = "") -> None:
     if not known:
-        raise ConfigError(f"`{name}` names a `{key}` that the suite does not describe.")
+        raise ConfigError(f"`{name}` names a `{key}` that the suite does not describe{how and ' '}{how}.")
 
 
-def _require_tables(values: Mapping[str, Any], path: str | Path) -> None:
+def _require_keys(values: Mapping[str, Any], path: str | Path) -> None:
     needed = ("name", "datasets", *(("updates", "seeds") if "methods" in values else ()))
     missing = [k for k in needed if k not in values]
     if missing:
         raise ConfigError(f"the suite file `{path}` has no {' and no '.join(f'`{k}`' for k in missing)}.")
 
 
+def _require_tables(values: Any, where: str) -> None:
+    """Raise ConfigError unless `values` is a table of tables whose names can be those of folders."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"`{where}` must be a table with one table for each name, got {values!r}.")
+    for name, inner in values.items():
+        if not isinstance(inner, Mapping):
+            raise ConfigError(f"`{where}.{name}` must be a table of settings, got {inner!r}.")
+        if not FOLDER_NAME.fullmatch(name):
+            raise ConfigError(f"`{where}.{name}` names a folder: use letters, digits and any of . _ + -")
+
+
+def _with_extra(values: Mapping[str, Any], known: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The table with the settings that hooks know in `extra`, their defaults filled in; of the type of the default."""
+    if "extra" in values:
+        raise ConfigError(f"unknown setting `{where}extra`.")
+    extra = {key: values.get(key, default) for key, default in known.items()}
+    for key, default in known.items():
+        if type(extra[key]) is not type(default):
+            raise ConfigError(f"`{where}{key}` must be {type(default).__name__}, got {extra[key]!r}")
+    return {k: v for k, v in values.items() if k not in known} | {"extra": extra}
+
+
 def without(table: Mapping[str, Any], key: str) -> dict[str, Any]:
     """The table less one key."""
     return {k: v for k, v in table.items() if k != key}
-
-
-def called(stage: str, name: str) -> str:
-    """What the piece of a stage is called, and its folder."""
-    return stage if name == PLAIN else f"{stage}-{name}"
-
-
-def pieces(suite: Suite) -> list[Piece]:
-    """All pieces, each after those it needs; world models first, since most waits for them."""
-    methods = {name: suite.method(name) for name in suite.methods}
-    made = sorted({m.synthetic for m in methods.values() if m.ratio > 0} | set(suite.synthetic))
-    libraries = sorted(suite.futures)
-    models = {suite.model_of("synthetic", n) for n in made} | {suite.model_of("futures", n) for n in libraries}
-    models = sorted(models | set(suite.models))
-    corrected = "model" if suite.calibrate is None else "calibration"  # what comes before futures
-    out = [Piece(d, "data", ()) for d in suite.datasets]
-    for stage, names, before in (
-        ("model", models, lambda name: "data"),
-        ("calibration", models if suite.calibrate is not None else [], lambda name: called("model", name)),
-        ("synthetic", made, lambda name: called("model", suite.model_of("synthetic", name))),
-        ("futures", libraries, lambda name: called(corrected, suite.model_of("futures", name))),
-    ):
-        out += [Piece(d, called(stage, n), (f"{d}/{before(n)}",)) for n in names for d in suite.datasets]
-    for dataset in suite.datasets:
-        for name, method in methods.items():
-            needs = [called("synthetic", method.synthetic)] if method.ratio > 0 else []
-            needs += [called("futures", method.futures)] if method.futures else []
-            out.append(Piece(dataset, name, tuple(f"{dataset}/{need}" for need in needs or ["data"])))
-    return out
-
-
-def data_root() -> Path:
-    """The folder that the paths of a suite are below: DAWM_SHARED_DATA, or `shared/data` beside the checkout."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    return Path(os.environ.get("DAWM_SHARED_DATA", beside))
-
-
-def locate(task: Task) -> str:
-    """What to give to `dawm.load`: each part of the path that exists below the data folder, else the name as it is."""
-    root = data_root()
-    return "+".join(str(root / part) if (root / part).exists() else part for part in task.path.split("+"))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
-from benchmarks.suite import Piece
+from dawm.sweep.piece import Piece
 
 POLL_SECONDS = 0.2
 

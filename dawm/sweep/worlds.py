@@ -6,21 +6,26 @@ step, or as their mean, as the header says.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.markdown import markdown
 from dawm.run.folder import RunFolder
+from dawm.sweep.markdown import markdown_table
+
+Facts = Callable[[dict[str, Any]], list[str]]
 
 
-def read_worlds(folder: Path) -> dict[str, Any]:
-    """What is known of the world models of a dataset and of what was made with them."""
+def read_worlds(folder: Path, further: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What is known of the world models of a dataset and of what was made with them.
+
+    `further` names JSON results of hooks beside synthetic data.
+    """
     return {
         "models": _each(folder, "model", ("holdout", "calibration", "provenance")),
-        "synthetic": _each(folder, "synthetic", ("generation", "fidelity", "consistency")),
+        "synthetic": _each(folder, "synthetic", ("generation", "fidelity", *further)),
         "futures": _each(folder, "futures", ("library",)),
     }
 
@@ -30,11 +35,11 @@ def _each(folder: Path, stage: str, names: tuple[str, ...]) -> dict[str, dict[st
     return {run.path.name: {name: run.read_json(f"{name}.json") for name in names} for run in runs}
 
 
-def worlds_section(worlds: dict[str, Any]) -> str:
-    """All of it as Markdown; empty where there is nothing."""
+def worlds_section(worlds: dict[str, Any], facts: Facts = lambda made: []) -> str:
+    """All of it as Markdown; empty where there is nothing. `facts` adds half-sentences about synthetic data."""
     parts = [_holdout(worlds["models"])]
     parts += [_calibration(name, m["calibration"]) for name, m in worlds["models"].items() if m["calibration"]]
-    parts += [_synthetic(name, made) for name, made in worlds["synthetic"].items()]
+    parts += [_synthetic(name, made, facts(made)) for name, made in worlds["synthetic"].items()]
     parts += [_futures(name, made["library"]) for name, made in worlds["futures"].items() if made["library"]]
     return "\n\n".join(part for part in parts if part)
 
@@ -63,7 +68,7 @@ def _holdout(models: dict[str, Any]) -> str:
         for name, model in models.items()
         if (h := model["holdout"]) and h.get("ends")
     ]
-    return markdown(header, rows) + ("\n\n" + "; ".join(ends) + "." if ends else "")
+    return markdown_table(header, rows) + ("\n\n" + "; ".join(ends) + "." if ends else "")
 
 
 def _figure(values: list[float] | None, step: int) -> str:
@@ -94,7 +99,10 @@ def _calibration(name: str, found: dict[str, Any]) -> str:
             )
     header = [f"calibration, steps 1 to {found['horizon']}", "", "90 % intervals hold", "calibration error", "CRPS"]
     header += ["over the ensemble's", "energy score", "spread / error", "error, least / most certain tenth"]
-    return markdown(header, rows) + f"\n\nJudged on {found['data']['judged_on']}, {found['windows']['judge']} windows."
+    return (
+        markdown_table(header, rows)
+        + f"\n\nJudged on {found['data']['judged_on']}, {found['windows']['judge']} windows."
+    )
 
 
 def calibration_summary(tasks: Mapping[str, dict[str, Any]]) -> str:
@@ -132,7 +140,7 @@ def calibration_summary(tasks: Mapping[str, dict[str, Any]]) -> str:
         return ""
     header = ["log (episodes judged)", "forecaster", "90 % intervals hold", "recalibrated", "steps within 89 to 91 %"]
     header += ["calibration error", "recalibrated", "CRPS, recalibrated", "over the ensemble's"]
-    return markdown([*header, "error, least / most certain tenth"], rows)
+    return markdown_table([*header, "error, least / most certain tenth"], rows)
 
 
 def _span(part: dict[str, Any]) -> str:
@@ -148,7 +156,7 @@ def _mean(values: list[float | None]) -> float:
 # -- what was made -----------------------------------------------------------------------------------------------------
 
 
-def _synthetic(name: str, made: dict[str, Any]) -> str:
+def _synthetic(name: str, made: dict[str, Any], further: list[str]) -> str:
     facts = []
     if (fidelity := made["fidelity"]) and fidelity.get("terminal_rate"):
         rates = fidelity["terminal_rate"]
@@ -159,12 +167,7 @@ def _synthetic(name: str, made: dict[str, Any]) -> str:
         facts.append(f"{generation['transitions']:,} transitions at {generation['transitions_per_second']:,.0f}/s")
         guards = generation.get("safeguards") or {}
         facts += [f"{key.replace('_', ' ')} {guards[key]:.3g}" for key in ACCOUNT if guards.get(key) is not None]
-    for rows, checked in (made["consistency"] or {}).items():
-        if (errors := checked["per_step"])["rmse"] is not None:
-            facts.append(
-                f"{rows} rows in the simulator, error over the std of a step: median {errors['median']:.2g},"
-                f" 90 % {errors['p90']:.2g}, rmse {errors['rmse']:.2g}"
-            )
+    facts += further
     return f"{name}: {'; '.join(facts)}." if facts else ""
 
 

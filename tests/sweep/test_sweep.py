@@ -1,0 +1,155 @@
+"""A suite with planners at a tiny budget: its mistakes, its pieces, what they write, and the command."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dawm.agents.policy import load_policy
+from dawm.cli.main import main
+from dawm.errors import ConfigError
+from dawm.pipeline import stored_model
+from dawm.planning.play import score_planner
+from dawm.report.page import write_report
+from dawm.run.config import from_dict
+from dawm.sweep.hooks import load_hooks
+from dawm.sweep.piece import pieces
+from dawm.sweep.plan import Sweep
+from dawm.sweep.suite import Task, read_suite
+from dawm.sweep.table import read_results, write_table
+from dawm.sweep.work import do, is_done
+from tests.sweep.tiny_suite import PLANNERS, SUITE, write_log
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("suite")
+    write_log(place / "linear.npz")
+    (place / "tiny.toml").write_text(SUITE + PLANNERS)
+    return place
+
+
+@pytest.fixture(scope="module")
+def finished(folder):
+    """All pieces, in this process."""
+    sweep = Sweep.open(folder / "tiny.toml", folder / "out")
+    for piece in pieces(sweep.suite):
+        assert not is_done(sweep, piece)
+        do(sweep, piece)
+        assert is_done(sweep, piece)
+    return sweep
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            ('policy = "bc"', 'policy = "td3bc"'),
+            "`warm` names a `policy` that the suite does not describe as a learner",
+        ),
+        (('policy = "bc"', 'policy = "cold"'), "`warm` names a `policy` that the suite does not describe as a learner"),
+        (('policy = "bc"', 'model = "latent"'), "`warm` names a `model` that the suite does not describe"),
+        (('policy = "bc"', "policy.loop.steps = 3"), "`policy` of a planner is the name of a method"),
+        (('policy = "bc"', "ratio = 0.5"), "a planner learns nothing"),
+        (('policy = "bc"', 'algo = "bc"'), "either an `algo`, which learns, or a `planner`"),
+        (
+            ("planner.horizon = 2,", "planner.horizn = 2,"),
+            "`methods.warm.planner.planner.horizn`; did you mean `horizon`",
+        ),
+        (("planner.horizon = 2,", "member = 1,"), "`methods.warm.planner.member` cannot be set"),
+        (("episodes = 1", "extra = {}"), "unknown setting `datasets.linear.extra`"),
+        (("[datasets.linear]", '[datasets."../up"]'), "names a folder"),
+        (
+            ("[datasets.linear]", 'datasets.other = "demo"\n[datasets.linear]'),
+            "must be a table of settings, got 'demo'",
+        ),
+    ],
+)
+def test_mistakes_are_named(folder, tmp_path, change, message):
+    text = SUITE + PLANNERS
+    assert change[0] in text
+    (tmp_path / "wrong.toml").write_text(text.replace(*change, 1))
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        read_suite(tmp_path / "wrong.toml")
+
+
+def test_planners_come_after_their_model_and_their_policy(folder):
+    assert {p.name: p.needs for p in pieces(read_suite(folder / "tiny.toml"))} == {
+        "linear/data": (),
+        "linear/model": ("linear/data",),
+        "linear/bc": ("linear/data",),
+        "linear/warm": ("linear/model", "linear/bc"),
+        "linear/cold": ("linear/model",),
+    }
+
+
+def test_paths_are_relative_to_the_suite_file_or_names(folder):
+    sweep = Sweep.open(folder / "tiny.toml", folder / "out")
+    assert sweep.locate(from_dict(Task, {"path": "linear.npz+demo"})) == f"{folder / 'linear.npz'}+demo"
+
+
+def test_each_planner_is_the_one_of_its_seed(finished):
+    """Scores of all seeds at once are those of planners that play alone, to the last bit."""
+    place = finished.out / "linear"
+    model, policy = stored_model(place / "model", used_in=place), load_policy(place / "policies" / "bc")
+    warm = json.loads((place / "policies" / "warm" / "scores.json").read_text())
+    cold = json.loads((place / "policies" / "cold" / "scores.json").read_text())
+    assert np.shape(warm["returns"]) == np.shape(cold["returns"]) == (2, 1)
+    assert warm["returns"][0] != warm["returns"][1]
+    for seed in range(2):
+        config = finished.suite.play_config("warm")
+        alone = score_planner(model, "Pendulum-v1", replace(config, member=seed), policy=policy, episodes=1)
+        assert alone["returns"][0] == warm["returns"][seed]
+    config = finished.suite.play_config("cold")
+    other = replace(config, planner=replace(config.planner, seed=1))
+    assert score_planner(model, "Pendulum-v1", other, episodes=1)["returns"][0] == cold["returns"][1]
+
+
+def test_planners_are_in_the_table_and_the_report(finished):
+    (task,) = read_results(finished.out)
+    methods = {m["method"]: m for m in task["methods"]}
+    scores = json.loads((finished.out / "linear" / "policies" / "warm" / "scores.json").read_text())
+    assert methods["warm"]["gain"]["over"] == "bc"
+    assert np.isclose(methods["warm"]["gain"]["value"], np.mean(scores["returns"]) - methods["bc"]["mean"])
+    assert "gain" not in methods["cold"]
+    text = write_table(finished.out)
+    assert f"| warm | – | {np.mean(scores['returns']):.1f} ± {np.std(scores['returns']):.1f} |" in text
+    assert "20 updates, 2 seeds" in text
+    assert "planner warm" in write_report(finished.out / "linear").read_text()
+
+
+def test_other_settings_of_a_planner_are_refused(finished, folder, tmp_path):
+    (folder / "changed.toml").write_text((SUITE + PLANNERS).replace("refinements = 1", "refinements = 2"))
+    sweep = Sweep.open(folder / "changed.toml", finished.out)
+    by_name = {p.what: p for p in pieces(sweep.suite)}
+    assert is_done(sweep, by_name["warm"])
+    with pytest.raises(ConfigError, match=r"play.planner.refinements: 1 -> 2"):
+        is_done(sweep, by_name["cold"])
+
+
+def test_the_command_does_nothing_twice(finished, folder, capsys):
+    words = ["sweep", str(folder / "tiny.toml"), "--out", str(finished.out), "--json"]
+    assert main([*words, "--list"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [p["done"] for p in listed["pieces"]] == [True] * 5
+    assert main(words) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (len(result["finished"]), result["done"], result["failed"], result["left"]) == (5, [], [], [])
+    assert [m["method"] for m in result["tasks"][0]["methods"]] == ["bc", "cold", "warm"]
+    assert json.loads((finished.out / "table.json").read_text())["tasks"] == result["tasks"]
+
+
+def test_the_shipped_example_can_be_read():
+    suite = read_suite(Path(__file__).resolve().parents[2] / "examples" / "sweep.toml")
+    assert {p.dataset for p in pieces(suite)} == {"hopper"}
+
+
+@pytest.mark.parametrize(("name", "message"), [("nowhere:X", "cannot be imported"), ("json:dumps", "no record of")])
+def test_hooks_that_are_none(name, message):
+    with pytest.raises(ConfigError, match=message):
+        load_hooks(name)
