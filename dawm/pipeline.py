@@ -48,6 +48,11 @@ def run_pipeline(source: Any, config: RunConfig | None = None, *, out: str | Pat
     does not exist, NumericalError where training diverges.
     """
     config, out = config or load_preset("default"), Path(out)
+    if config.generate.actions == "policy":
+        raise ConfigError(
+            "generate.actions = policy needs a policy that was trained before, which a run has not: use"
+            " dawm generate MODEL_DIR --policy DIR --out DIR."
+        )
     data, diagnosis = examined(source, config.env)
     env = environment_of(data, config)
     run = RunFolder.start(

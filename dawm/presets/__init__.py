@@ -42,10 +42,6 @@ class RunConfig:
                 "policy.ratio is the synthetic share of each batch and must be above 0 in a run, which compares with"
                 " and without synthetic data; `dawm policy` trains on real data alone"
             )
-        if self.generate.actions == "policy":
-            raise ValueError(
-                "generate.actions = policy needs a policy that was trained before: dawm generate MODEL_DIR --policy DIR"
-            )
         if self.futures > 0:
             require_dynamics(self.world_model.model, "a library of futures")
         if self.futures == 1 or self.futures < 0:

@@ -14,6 +14,7 @@ from linear_world import trained_ensemble
 from dawm.agents.config import PolicyConfig
 from dawm.agents.policy import Standardise, TrainedPolicy
 from dawm.errors import ConfigError, NumericalError
+from dawm.pipeline import run_pipeline
 from dawm.presets import RunConfig
 from dawm.synth.generator import GenerateConfig, flatten, generate
 from dawm.synth.rollouts import roll
@@ -153,7 +154,7 @@ def test_generation_under_a_policy_resumes_and_says_who_acted(data, tmp_path):
     np.testing.assert_allclose(free.action[:, 0], expected, atol=1e-5)
 
 
-def test_what_does_not_fit_is_refused(data):
+def test_what_does_not_fit_is_refused(data, tmp_path):
     model, config = trained_ensemble(), GenerateConfig(actions="policy")
     with pytest.raises(ConfigError, match="needs the policy that acts"):
         generate(model, data, config)
@@ -167,5 +168,6 @@ def test_what_does_not_fit_is_refused(data):
         GenerateConfig(actions="policy", return_factor=1.1)
     with pytest.raises(ValueError, match="length must be at least 1"):
         GenerateConfig(actions="policy", length=0)
-    with pytest.raises(ValueError, match="a policy that was trained before"):
-        RunConfig(generate=config)
+    with pytest.raises(ConfigError, match="a policy that was trained before"):
+        run_pipeline(data, RunConfig(generate=config), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
