@@ -21,6 +21,7 @@ import numpy as np
 
 from dawm.agents.config import PolicyConfig
 from dawm.agents.fit import train_policy
+from dawm.agents.policy import load_policy
 from dawm.data.dataset import Dataset
 from dawm.data.doctor import Diagnosis, describe, examine
 from dawm.data.registry import load
@@ -47,6 +48,11 @@ def run_pipeline(source: Any, config: RunConfig | None = None, *, out: str | Pat
     does not exist, NumericalError where training diverges.
     """
     config, out = config or load_preset("default"), Path(out)
+    if config.generate.actions == "policy":
+        raise ConfigError(
+            "generate.actions = policy needs a policy that was trained before, which a run has not: use"
+            " dawm generate MODEL_DIR --policy DIR --out DIR."
+        )
     data, diagnosis = examined(source, config.env)
     env = environment_of(data, config)
     run = RunFolder.start(
@@ -118,9 +124,14 @@ def environment_of(data: Dataset, config: RunConfig) -> str | None:
 
 
 def calibrate_stage(model: TrainedModel, data: Dataset, config: RunConfig) -> None:
-    """How honest the model's futures are, and their correction; left out where too few episodes are unseen."""
+    """How honest the model's futures are, and their correction; left out where too few episodes are unseen, or where
+    the model forecasts nothing.
+    """
     folder, settings = model.folder, config.calibrate
     assert folder is not None
+    if not model.config.model.dynamics:
+        say(f"      calibration is not measured: a `{model.config.model.kind}` model forecasts nothing")
+        return
     stored = RunFolder.open(folder, "world_model").read_json("calibration.json") or {}
     asked = {"settings": to_dict(settings), "fingerprint": model.fingerprint}
     if all(stored.get(key) == value for key, value in asked.items()):
@@ -215,7 +226,16 @@ def resume(folder: str | Path, data: Any = None) -> Path:
                 " holds: give it to dawm.generate again, with the same folder."
             )
         model = stored_model(folder / stored["model"]["path"], used_in=folder)
-        generate(model, dataset, from_dict(GenerateConfig, stored["generate"], "generate."), folder=folder)
+        acting, policy = stored.get("policy"), None
+        if acting is not None:
+            if "path" not in acting:
+                raise ConfigError(
+                    f"`{folder}` was begun with a policy that has no folder: give it to dawm.generate again, with the"
+                    " same folder."
+                )
+            policy = load_policy(folder / acting["path"], step=acting["step"])
+        settings = from_dict(GenerateConfig, stored["generate"], "generate.")
+        generate(model, dataset, settings, folder=folder, policy=policy, policy_path=(acting or {}).get("path"))
     elif run.kind == "futures":
         model = stored_model(folder / stored["model"]["path"], used_in=folder)
         build_library(model, dataset, from_dict(FuturesConfig, stored["futures"], "futures."), folder=folder)

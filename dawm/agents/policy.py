@@ -6,7 +6,9 @@ are part of the checkpoint.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,19 @@ class TrainedPolicy:
         """Actions of member i at `obs[i]`, all in one compiled call; raw units."""
         return np.asarray(_act(self.actor, self.standardise, _bounds(self.spec), jnp.asarray(obs, jnp.float32)))
 
+    @property
+    def traced(self) -> RawActors:
+        """All policies as a function that JAX can trace: raw observations (m, n, obs) to raw actions (m, n, act)."""
+        return RawActors(self.actor, self.standardise, _bounds(self.spec))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over all arrays that decide how it acts."""
+        digest = hashlib.sha256()
+        for leaf in jax.tree.leaves(eqx.filter((self.actor, self.standardise), eqx.is_array)):
+            digest.update(np.asarray(leaf).tobytes())
+        return digest.hexdigest()
+
     def __len__(self) -> int:
         return self.members
 
@@ -98,6 +113,17 @@ class MemberPolicy:
     def worth(self) -> RawValue | None:
         """Raw observations (..., obs) to discounted returns, in the units of the rewards that it was trained on."""
         return None if self.value is None else RawValue(self.value, self.standardise)
+
+
+class RawActors(eqx.Module):
+    """See `TrainedPolicy.traced`."""
+
+    actor: Any
+    standardise: Standardise
+    bounds: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+    def __call__(self, obs: Float[Array, "m n obs"]) -> Float[Array, "m n act"]:
+        return _act(self.actor, self.standardise, self.bounds, obs)
 
 
 class RawActor(eqx.Module):

@@ -29,7 +29,7 @@ from dawm.run.optim import make_optimiser
 from dawm.run.progress import duration, say
 from dawm.synth.generator import GenerateConfig
 from dawm.types import Start
-from dawm.worldmodel.base import AbstractWorldModel
+from dawm.worldmodel.base import AbstractDiffusionModel, AbstractWorldModel
 from dawm.worldmodel.fit import (
     WorldModelConfig,
     annotated,
@@ -62,15 +62,18 @@ def forecast_stages(source: str, config: RunConfig, stages: tuple[str, ...]) -> 
     if "world_model" in stages or "generate" in stages:
         settings = config.world_model
         networks, model, train = untrained(data, settings)
-        sizes |= {"window": list(model.shape), "batch": settings.batch_size}
+        if isinstance(model, AbstractDiffusionModel):
+            sizes |= {"window": list(model.shape), "batch": settings.batch_size}
         sizes["parameters"] = parameter_counts(model, networks)
         per_future = future_seconds(model, train)
         futures = 0
         if "world_model" in stages:
             seconds["one-step networks"] = networks_seconds(train, settings) * settings.networks.loop.steps
-            per_update, memory["world model training"] = update_seconds(model, train, settings)
-            seconds["diffusion world model"] = per_update * settings.loop.steps
-            looks = settings.loop.steps // settings.loop.monitor_every + 1
+            looks = 1
+            if isinstance(model, AbstractDiffusionModel):
+                per_update, memory["world model training"] = update_seconds(model, train, settings)
+                seconds["diffusion world model"] = per_update * settings.loop.steps
+                looks += settings.loop.steps // settings.loop.monitor_every
             seconds["held-out measurements"] = per_future * (
                 settings.measure_windows * settings.measure_samples * (1 + looks)
             )
@@ -96,10 +99,12 @@ def forecast_stages(source: str, config: RunConfig, stages: tuple[str, ...]) -> 
 
 def forecast_generation(model: TrainedModel, data: Dataset, config: GenerateConfig) -> Outcome:
     """What a generation would take."""
-    futures = config.transitions / model.model.steps
+    acting = config.actions == "policy"
+    futures = config.transitions / (config.length if acting else model.model.steps)
+    calls = config.transitions if acting else futures  # under a policy every step is a call of the model
     sizes = {"transitions": config.transitions, "futures": round(futures), "obs_dim": data.spec.obs_dim}
     memory = {"transitions": 4.0 * config.transitions * (2 * data.spec.obs_dim + data.spec.act_dim + 3)}
-    return _outcome(data, sizes, memory, {"generation": future_seconds(model.model, data) * futures})
+    return _outcome(data, sizes, memory, {"generation": future_seconds(model.model, data) * calls})
 
 
 # -- measuring --------------------------------------------------------------------------------------------------------
@@ -147,7 +152,7 @@ def policy_seconds(data: Dataset, config: Any) -> float:
     return chunk_seconds(lambda loop, monitor: train_policy(data, replace(config, loop=loop), monitor=monitor), 50)
 
 
-def update_seconds(model: AbstractWorldModel, train: Dataset, config: WorldModelConfig) -> tuple[float, float]:
+def update_seconds(model: AbstractDiffusionModel, train: Dataset, config: WorldModelConfig) -> tuple[float, float]:
     """(seconds, bytes) of one update of the diffusion."""
     windows, fold = training_rows(train, config)
     notes = annotated(model, windows, fold)

@@ -79,7 +79,10 @@ VERBS = {
         "dawm.cli.generate",
         "MODEL_DIR --out DIR",
         "synthetic transitions from a world model",
-        ("dawm generate runs/model --out runs/synthetic -n 100000",),
+        (
+            "dawm generate runs/model --out runs/synthetic -n 100000",
+            "dawm generate runs/model --policy runs/bc --out runs/rollouts --set length=5",
+        ),
     ),
     "policy": Verb(
         "dawm.cli.policy",

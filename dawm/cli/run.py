@@ -15,7 +15,8 @@ def flags(parser: Parser) -> None:
     parser.add_argument("dataset", metavar="DATASET", help="a path or a name; `demo` is inside the package")
     parser.flag("--out", metavar="DIR", help="run folder (runs/NAME-PRESET)")
     parser.flag("--env", metavar="ID", help="Gymnasium environment to score in (the data's own); `none` for no scores")
-    parser.flag("--model", dest="world_model", metavar="KIND", help="trajectory or latent (trajectory)")
+    kinds = "trajectory, latent, transition or ensemble (trajectory)"
+    parser.flag("--model", dest="world_model", metavar="KIND", help=kinds)
     parser.flag("--algo", metavar="NAME", help="learner: bc, td3bc, iql, rebrac or quantile (td3bc)")
     parser.flag("--seeds", metavar="N", type=whole, help="policies trained at once, with seeds 0, 1, ...")
     parser.flag("--ratio", metavar="R", type=float, help="synthetic share of each batch (0.5)")

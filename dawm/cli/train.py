@@ -10,7 +10,8 @@ from dawm.cli.parser import Outcome, Parser
 def flags(parser: Parser) -> None:
     parser.add_argument("dataset", metavar="DATASET", help="a path or a name; `demo` is inside the package")
     parser.flag("--out", metavar="DIR", required=True, help="run folder; an unfinished one is taken up again")
-    parser.flag("--model", dest="world_model", metavar="KIND", help="trajectory or latent (trajectory)")
+    kinds = "trajectory, latent, transition or ensemble (trajectory)"
+    parser.flag("--model", dest="world_model", metavar="KIND", help=kinds)
     parser.common(settings=True, dry_run=True)
 
 

@@ -26,17 +26,17 @@ from dawm.evaluate.groups import group_masks
 from dawm.run.config import to_dict
 from dawm.run.folder import RunFolder
 from dawm.run.progress import progress_bar, say
-from dawm.types import Dynamics, tree_rows
+from dawm.types import Dynamics
 from dawm.uncertainty import calibration as measures
 from dawm.uncertainty.quantiles import level_of, value_at
 from dawm.uncertainty.recalibrate import METHODS, Method, Recalibration, fit_recalibration
 from dawm.uncertainty.scores import fair_crps
 from dawm.uncertainty.support import fit_support
+from dawm.worldmodel.base import require_dynamics
 from dawm.worldmodel.holdout import choose_rows
-from dawm.worldmodel.networks import Networks
 from dawm.worldmodel.rollout import unroll
 from dawm.worldmodel.trained import TrainedModel
-from dawm.worldmodel.yardsticks import gaussian_members, neighbours, persistence
+from dawm.worldmodel.yardsticks import best_members, gaussian_members, neighbours, persistence
 
 BLOCK = 64  # windows forecast at once
 NEIGHBOUR_SAMPLES = 16  # of the slowest yardstick; the scores do not depend on how many there are
@@ -81,9 +81,11 @@ def calibrate_model(
     """All measurements as plain numbers; with a folder also calibration.json and recalibration.json there.
 
     `training` is the file that the model was trained on: its held-out episodes are judged, or all of `data` where that
-    is another file. Raises DatasetError where fewer than two episodes are unseen, ConfigError for data that do not fit.
+    is another file. Raises DatasetError where fewer than two episodes are unseen, ConfigError for data that do not fit
+    or a model without dynamics.
     """
     config = config or CalibrateConfig()
+    require_dynamics(trained.config.model, "calibration")
     train, unseen, words = unseen_episodes(trained, training, data)
     order = np.random.default_rng(config.seed).permutation(unseen.episodes)
     halves = [unseen.select(np.sort(rows)) for rows in (order[: len(order) // 2], order[len(order) // 2 :])]
@@ -212,7 +214,7 @@ def _forecasters(
     """(forecaster, samples) by name: the model, then the yardsticks, trained on the same rows for the same updates."""
     networks = trained.networks
     scales, rate = trained.model.scales, float(train.terminal.mean())
-    elites = best_members(networks, trained, *fit)
+    elites = best_members(networks.ensemble, scales, *fit, trained.config.networks.ensemble.elites)
     return {
         "model": (trained.model, config.samples),
         "persistence": (persistence(train), 2),
@@ -220,26 +222,6 @@ def _forecasters(
         "gaussian": (gaussian_members(networks.ensemble, scales, rate, elites[:1]), config.samples),
         "ensemble": (gaussian_members(networks.ensemble, scales, rate, elites), config.samples),
     }
-
-
-def best_members(networks: Networks, trained: TrainedModel, windows: Windows, rows: np.ndarray) -> np.ndarray:
-    """The elites of the Gaussian ensemble: its members with the best likelihood on these rows, best first."""
-    scales, ensemble = trained.model.scales, networks.ensemble
-
-    @jax.jit
-    def likelihood(rows):
-        taken = tree_rows((windows.obs, windows.action, windows.reward, windows.next_obs), rows)
-
-        def one(obs, action, reward, next_obs):
-            mean, log_var = ensemble(scales.inputs(obs, action))
-            error = scales.targets(obs, reward, next_obs) - mean
-            return -0.5 * (jnp.square(error) * jnp.exp(-log_var) + log_var).sum(-1)
-
-        return jax.vmap(one)(*taken).mean(0)
-
-    known = rows[np.asarray(windows.recorded)[rows]]
-    order = np.argsort(-np.asarray(likelihood(jnp.asarray(known if len(known) else rows))), kind="stable")
-    return order[: trained.config.networks.ensemble.elites]
 
 
 # -- measuring --------------------------------------------------------------------------------------------------------

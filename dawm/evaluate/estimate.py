@@ -19,6 +19,7 @@ from dawm.evaluate.fqe import FQEConfig, fitted_values
 from dawm.evaluate.imagined import ImagineConfig, imagined_returns
 from dawm.run.config import to_dict
 from dawm.run.folder import RunFolder
+from dawm.worldmodel.base import require_dynamics
 from dawm.worldmodel.trained import TrainedModel
 
 NORMAL = 1.96  # standard errors to each side of a 95 % interval
@@ -54,6 +55,8 @@ def estimate_policy(
     config = config or EstimateConfig()
     folder = None if isinstance(policy, TrainedPolicy) else RunFolder.open(policy, "policy")
     trained = policy if isinstance(policy, TrainedPolicy) else load_policy(policy)
+    if model is not None:
+        require_dynamics(model.config.model, "a policy that lives in it")
     _check_task(trained, data, model)
     recorded = data.return_to_go(config.fqe.discount)[data.episode_starts]
     result = {

@@ -5,8 +5,9 @@ from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
 
 M = TypeVar("M")
 
@@ -39,3 +40,18 @@ def member(members: M, index: int) -> M:
 def unstack(members: M) -> list[M]:
     """All members as ordinary modules."""
     return [member(members, i) for i in range(size(members))]
+
+
+def kept(members: M, rows: Any) -> M:
+    """Only the given members."""
+    return jax.tree.map(lambda leaf: leaf[rows] if eqx.is_array(leaf) else leaf, members)
+
+
+def shares(n: int, m: int) -> Int[Array, "m each"]:
+    """The rows of each of m members where row i of n is for member i modulo m; the last row fills up."""
+    return jnp.minimum(jnp.arange(-(-n // m) * m), n - 1).reshape(-1, m).T
+
+
+def joined(tree: Any, n: int) -> Any:
+    """n rows in their order again, from leaves (m, each, ...) that were made by `shares`."""
+    return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1).reshape(-1, *leaf.shape[2:])[:n], tree)

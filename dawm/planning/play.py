@@ -20,7 +20,7 @@ from dawm.planning.planner import Planner, PlannerConfig
 from dawm.run.config import to_dict
 from dawm.run.folder import RunFolder
 from dawm.types import Dynamics, Prediction
-from dawm.worldmodel.base import AbstractWorldModel
+from dawm.worldmodel.base import AbstractWorldModel, require_dynamics
 from dawm.worldmodel.trained import TrainedModel
 from dawm.worldmodel.yardsticks import gaussian_members
 
@@ -58,6 +58,7 @@ class Ending(eqx.Module):
 def dynamics_of(trained: TrainedModel, name: str) -> Dynamics:
     """What `PlayConfig.dynamics` names."""
     if name == "model":
+        require_dynamics(trained.config.model, "planning")
         return trained.model
     return Ending(gaussian_members(trained.networks.ensemble, trained.model.scales, 0.0), trained.model)
 
@@ -80,7 +81,8 @@ class Several:
 def make_planner(trained: TrainedModel, config: PlayConfig, policy: TrainedPolicy | None = None) -> Planner:
     """The planner that the configuration describes.
 
-    Raises ConfigError where the policy belongs to another task, has no such member, or has values in other units.
+    Raises ConfigError where the policy belongs to another task, has no such member, or has values in other units, or
+    where the model has no dynamics.
     """
     start = value = None
     if policy is not None:

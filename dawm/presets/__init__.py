@@ -14,6 +14,7 @@ from dawm.errors import ConfigError, suggest
 from dawm.evaluate.calibrate import CalibrateConfig
 from dawm.run.config import override, read_config_file
 from dawm.synth.generator import GenerateConfig
+from dawm.worldmodel.base import require_dynamics
 from dawm.worldmodel.fit import WorldModelConfig
 
 PRESETS = ("fast", "default", "paper")
@@ -41,6 +42,8 @@ class RunConfig:
                 "policy.ratio is the synthetic share of each batch and must be above 0 in a run, which compares with"
                 " and without synthetic data; `dawm policy` trains on real data alone"
             )
+        if self.futures > 0:
+            require_dynamics(self.world_model.model, "a library of futures")
         if self.futures == 1 or self.futures < 0:
             raise ValueError(f"futures must be 0 (none) or at least 2, got {self.futures}")
         if self.episodes < 1 or self.eval_every < 0:

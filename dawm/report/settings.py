@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,9 @@ def _stage_commands(record: RunRecord) -> list[tuple[str, list[str]]]:
             else str(synthetic.get("generation", "source", "model") or "MODEL_DIR")
         )
         size = [] if amount is None else ["-n", f"{amount:.0f}"]
-        out.append(("Synthetic data alone", ["dawm", "generate", source, "--out", str(synthetic.path), *size]))
+        acting = dig(synthetic.config, "policy", "path")  # relative to its folder
+        who = ["--policy", os.path.normpath(synthetic.path / acting)] if acting else []
+        out.append(("Synthetic data alone", ["dawm", "generate", source, *who, "--out", str(synthetic.path), *size]))
     for policy in record.policies:
         out.append((f"Policy {policy.name} alone", _policy_command(policy, record, origin)))
         if policy.get("scores", "env"):

@@ -33,7 +33,7 @@ from dawm.run.folder import RunFolder
 from dawm.run.progress import progress_bar
 from dawm.types import Prediction
 from dawm.uncertainty.recalibrate import Recalibration
-from dawm.worldmodel.base import AbstractWorldModel
+from dawm.worldmodel.base import AbstractWorldModel, require_dynamics
 from dawm.worldmodel.rollout import outcomes
 from dawm.worldmodel.trained import TrainedModel
 
@@ -92,9 +92,11 @@ def build_library(
 ) -> FuturesLibrary:
     """Make the futures of every row of `data`, or those that are missing in `folder`, and open them.
 
-    Raises ConfigError if the folder holds other futures, or if `data` has other dimensions than the model's task.
+    Raises ConfigError if the folder holds other futures, if `data` has other dimensions than the model's task, or if
+    the model has no dynamics.
     """
     config = config or FuturesConfig()
+    require_dynamics(model.config.model, "a library of futures")
     if (data.obs.shape[1], data.action.shape[1]) != (model.spec.obs_dim, model.spec.act_dim):
         raise ConfigError(
             f"the model is of {model.spec.obs_dim} observation and {model.spec.act_dim} action dimensions,"

@@ -2,8 +2,9 @@
 resume.
 
 Every generated future is an episode of the result: its first action is the recorded one, the others are inferred, and
-it stops at its first end; where it does not end it was cut. Shard i is made from the key folded with i, so a run that
-was killed goes on with the next shard and gives the same bytes.
+it stops at its first end; where it does not end it was cut. With `actions = "policy"` every action is a policy's
+(`synth/rollouts.py`). Shard i is made from the key folded with i, so a run that was killed goes on with the next shard
+and gives the same bytes.
 
 Run folder (kind `synthetic`): shards/00000.npz ..., generation.json, fidelity.json.
 """
@@ -20,6 +21,7 @@ from typing import Any, Literal
 import jax.random as jr
 import numpy as np
 
+from dawm.agents.policy import TrainedPolicy
 from dawm.data.dataset import Dataset, DatasetInfo
 from dawm.errors import ConfigError, FileError
 from dawm.run.checkpoint import write_whole
@@ -28,9 +30,11 @@ from dawm.run.folder import RunFolder
 from dawm.run.progress import progress_bar
 from dawm.synth.constraints import Violation
 from dawm.synth.fidelity import measure_fidelity
+from dawm.synth.rollouts import check_policy, roll
 from dawm.synth.safeguards import SafeguardConfig, Safeguards, make_safeguards, summary
 from dawm.synth.starts import Starts
 from dawm.types import Segment
+from dawm.worldmodel.base import require_dynamics
 from dawm.worldmodel.trained import TrainedModel
 
 HOPELESS = 20  # shards after which a generation that keeps next to nothing gives up
@@ -47,7 +51,9 @@ class GenerateConfig:
     return_quantile: float | None = (
         None  # ask for this quantile of the data's return-to-go; None asks for the recorded one
     )
-    action_noise: float = 0.0  # added to the first action, standard deviation in units of half the action range
+    actions: Literal["model", "policy"] = "model"  # "model": the recorded first action, then what the model infers
+    length: int = 5  # policy: steps of a future (MOPO takes 1 or 5)
+    action_noise: float = 0.0  # on the first action, or on all of a policy's; in units of half the action range
     return_factor: float = 1.0  # times the return that is asked for
     noising: float = 1.0  # below 1: share of the sampler's steps, begun from a recorded future and not from noise
     shard: int = 2_048  # futures per shard
@@ -55,8 +61,13 @@ class GenerateConfig:
     seed: int = 0
 
     def __post_init__(self):
-        if self.transitions < 1 or self.shard < 1:
-            raise ValueError(f"transitions and shard must be at least 1, got {self.transitions} and {self.shard}")
+        for name in ("transitions", "shard", "length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.actions == "policy" and (
+            self.noising < 1 or self.return_quantile is not None or self.return_factor != 1
+        ):
+            raise ValueError("with actions = policy no return is asked for and no recorded future is kept near")
         if self.action_noise < 0:
             raise ValueError(f"action_noise must be at least 0, got {self.action_noise}")
         if not 0 < self.noising <= 1:
@@ -78,17 +89,22 @@ def generate(
     *,
     folder: str | Path | None = None,
     constraint: Violation | None = None,
+    policy: TrainedPolicy | None = None,
+    policy_path: str | None = None,
 ) -> Dataset:
     """At least `config.transitions` synthetic transitions that start in the training episodes of `data`.
 
     `constraint` is what must not happen as a function that JAX can trace, (obs, action, reward, next_obs) of one step
     to whether it does, in place of the text in `config.safeguards`; a folder keeps its name, and resuming needs it
-    again.
+    again. `policy` acts where `config.actions` is "policy"; a folder keeps `policy_path`, its path from there.
 
-    Raises ConfigError if `data` is not of the model's task; with a folder it resumes, and writes the fidelity report.
+    Raises ConfigError if `data` or the policy are not of the model's task, or if the model cannot do what is asked for;
+    with a folder it resumes, and writes the fidelity report.
     """
     config = config or GenerateConfig()
     _check_task(model, data)
+    _check_model(model, config, constraint)
+    check_policy(policy, config.actions, (model.spec.obs_dim, model.spec.act_dim))
     train, held = data.split(model.config.holdout, model.config.seed)
     run = None
     if folder is not None:
@@ -98,6 +114,8 @@ def generate(
         }
         if constraint is not None:
             settings["constraint_function"] = {"name": f"{constraint.__module__}.{constraint.__qualname__}"}
+        if policy is not None:
+            settings["policy"] = {"path": policy_path, "step": policy.step, "fingerprint": policy.fingerprint}
         origin = {"name": data.info.name, "origin": data.info.origin, "fingerprint": data.fingerprint}
         run = RunFolder.start(folder, "synthetic", settings | {"data": origin}, {"seed": config.seed})
         if run.finished:
@@ -108,7 +126,7 @@ def generate(
     begun, rows, shards, starts = time.monotonic(), 0, [], Starts(train, model, config)
     with progress_bar("generating", config.transitions, "transitions") as advance:
         while rows < config.transitions:
-            shards.append(_shard(model, starts, config, len(shards), run, guards))
+            shards.append(_shard(model, starts, config, len(shards), run, guards, policy))
             rows += len(shards[-1]["reward"])
             if len(shards) > HOPELESS and rows < len(shards):
                 raise ConfigError(
@@ -117,9 +135,9 @@ def generate(
                 )
             advance(min(rows, config.transitions), "")
     seconds = time.monotonic() - begun
-    synthetic = _assemble(shards, model, data, config)
+    synthetic = _assemble(shards, model, data, config, policy)
     if run is not None:
-        facts = _account(synthetic, model, config, seconds)
+        facts = _account(synthetic, model, config, seconds, policy)
         if guards is not None:
             facts["safeguards"] = summary(np.stack([s["account"] for s in shards]), guards)
         run.write_json("generation.json", facts)
@@ -152,6 +170,7 @@ def _shard(
     index: int,
     run: RunFolder | None,
     guards: Safeguards | None = None,
+    policy: TrainedPolicy | None = None,
 ) -> dict[str, Any]:
     """The columns of one shard: read if it was written before, else generated and written."""
     path = None if run is None else run.path / "shards" / f"{index:05d}.npz"
@@ -159,7 +178,11 @@ def _shard(
         return _read_shard(path)
     key = jr.fold_in(jr.key(config.seed), index)
     rng = np.random.default_rng([config.seed, index])
-    columns = flatten(model.generate(starts.draw(config.shard, rng), key, starts.skip))
+    drawn = starts.draw(config.shard, rng)
+    if policy is None:
+        columns = flatten(model.generate(drawn, key, starts.skip))
+    else:
+        columns = flatten(roll(model.model, policy, drawn, config.length, config.action_noise, key))
     if guards is not None:
         columns = guards.apply(columns, jr.fold_in(key, 1))
     if path is not None:
@@ -194,11 +217,12 @@ def _read_shard(path: Path) -> dict[str, np.ndarray]:
         ) from None
 
 
-def _assemble(shards: list[dict], model: TrainedModel, data: Dataset, config: GenerateConfig) -> Dataset:
+def _assemble(
+    shards: list[dict], model: TrainedModel, data: Dataset, config: GenerateConfig, policy: TrainedPolicy | None
+) -> Dataset:
     bounds = {"act_low": data.act_low.tolist(), "act_high": data.act_high.tolist()}
-    return _join(
-        shards, bounds, _info(_lineage(model, config) | {"env": data.info.env, "name": data.info.name}, "generated")
-    )
+    facts = _lineage(model, config, policy) | {"env": data.info.env, "name": data.info.name}
+    return _join(shards, bounds, _info(facts, "generated"))
 
 
 def _join(shards: list[dict], bounds: dict[str, list[float]], info: DatasetInfo) -> Dataset:
@@ -213,18 +237,24 @@ def _info(facts: dict[str, Any], origin: str) -> DatasetInfo:
     return DatasetInfo(name=name, origin=f"synthetic:{origin}", format="synthetic", env=facts["env"], details=facts)
 
 
-def _lineage(model: TrainedModel, config: GenerateConfig) -> dict[str, Any]:
+def _lineage(model: TrainedModel, config: GenerateConfig, policy: TrainedPolicy | None) -> dict[str, Any]:
     """Where synthetic data come from."""
-    return {
+    lineage = {
         "source": model.data,
         "model": model.fingerprint,
         "seed": config.seed,
         "settings": dataclasses.asdict(config),
     }
+    if policy is None:
+        return lineage
+    algo = policy.config.algo.kind
+    return lineage | {"policy": {"algo": algo, "step": policy.step, "fingerprint": policy.fingerprint}}
 
 
-def _account(synthetic: Dataset, model: TrainedModel, config: GenerateConfig, seconds: float) -> dict[str, Any]:
-    return _lineage(model, config) | {
+def _account(
+    synthetic: Dataset, model: TrainedModel, config: GenerateConfig, seconds: float, policy: TrainedPolicy | None
+) -> dict[str, Any]:
+    return _lineage(model, config, policy) | {
         "name": model.data["name"],
         "env": synthetic.info.env,
         "transitions": len(synthetic),
@@ -243,4 +273,19 @@ def _check_task(model: TrainedModel, data: Dataset) -> None:
         raise ConfigError(
             f"the world model was trained on `{model.data['name']}` ({model.data['origin']}), not on the dataset given"
             f" (`{data.info.name}`): generation starts from the model's own training episodes."
+        )
+
+
+def _check_model(model: TrainedModel, config: GenerateConfig, constraint: Violation | None) -> None:
+    """Refuse what a model without dynamics cannot do, and what it would silently ignore."""
+    kind = model.config.model
+    if config.actions == "policy":
+        require_dynamics(kind, "a policy that acts in it")
+    guards = config.safeguards
+    if guards.penalty > 0 or guards.stop is not None or guards.constraint is not None or constraint is not None:
+        require_dynamics(kind, "a penalty, a stop or a constraint")
+    if not kind.dynamics and (config.starts != "uniform" or config.action_noise > 0):
+        raise ConfigError(
+            f"a world model of kind `{kind.kind}` draws transitions that start anywhere: leave generate.starts and"
+            " generate.action_noise as they are."
         )

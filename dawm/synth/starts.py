@@ -21,6 +21,7 @@ from dawm.data.arrays import next_obs_unknown
 from dawm.data.dataset import Dataset
 from dawm.errors import ConfigError
 from dawm.types import Start
+from dawm.worldmodel.base import AbstractDiffusionModel
 from dawm.worldmodel.fit import annotated, training_rows, windows_of
 from dawm.worldmodel.trained import TrainedModel
 
@@ -37,9 +38,14 @@ class Starts:
         self.return_to_go = return_to_go(data, model)
         self.skip, self.near = 0, None
         if config.noising < 1:
+            if not isinstance(model.model, AbstractDiffusionModel):
+                raise ConfigError(
+                    f"generate.noising noises and denoises recorded futures; a world model of kind"
+                    f" `{model.config.model.kind}` has no diffusion. Leave it at 1."
+                )
             steps = model.model.process.config.steps
             self.skip = steps - max(1, round(config.noising * steps))
-            self.near = Recorded(data, model)
+            self.near = Recorded(data, model, model.model)
             self.rows = self.rows[self.near.whole[self.rows]]
             if len(self.rows) == 0:
                 raise ConfigError(
@@ -66,10 +72,10 @@ class Starts:
 class Recorded:
     """What followed each row of a log, as the model diffuses it."""
 
-    def __init__(self, data: Dataset, model: TrainedModel):
-        settings = model.config.model
-        self.windows, fold = training_rows(data, model.config)
-        self.model, self.notes = model.model, annotated(model.model, self.windows, fold)
+    def __init__(self, data: Dataset, trained: TrainedModel, model: AbstractDiffusionModel):
+        settings = trained.config.model
+        self.windows, fold = training_rows(data, trained.config)
+        self.model, self.notes = model, annotated(model, self.windows, fold)
         left = data.episode_ends[data.episode_of] - np.arange(len(data))
         ends = data.terminal[data.episode_ends - 1][data.episode_of]  # what follows an end is known
         self.whole = ((left >= settings.window) | ends) & ~next_obs_unknown(data)

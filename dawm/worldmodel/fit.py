@@ -1,5 +1,5 @@
 """From a dataset to a trained world model: split by episode, one-step networks, then the diffusion; measured as it
-goes.
+goes. A model that is made of the one-step networks alone has no second phase.
 
 Run folder (kind `world_model`): `networks/` (the first phase, a run folder of its own), metrics.jsonl and checkpoints
 of the diffusion, `holdout.json` with the errors on held-out episodes, `model.ckpt` with everything that generation
@@ -30,7 +30,7 @@ from dawm.run.optim import OptimConfig, ema, make_optimiser
 from dawm.run.progress import say
 from dawm.types import Spec
 from dawm.worldmodel import holdout
-from dawm.worldmodel.base import AbstractWorldModel, Parts
+from dawm.worldmodel.base import AbstractDiffusionModel, AbstractWorldModel, Parts
 from dawm.worldmodel.networks import Networks, NetworksConfig, fit_scales, fold_of, train_networks
 from dawm.worldmodel.onestep import Scales
 from dawm.worldmodel.registry import ModelConfig, make_world_model
@@ -80,11 +80,12 @@ def train_world_model(
         )
     members = config.model.members
     networks = train_networks(train, scales, config.networks, members=members, seed=config.seed, folder=parts)
-    model = assemble(config, data.spec, scales, networks, train, key=jr.fold_in(jr.key(config.seed), 2))
     windows = windows_of(test, config, config.model.horizon)
+    model = assemble(config, data.spec, scales, networks, train, held=windows, key=jr.fold_in(jr.key(config.seed), 2))
     rows = holdout.choose_rows(windows, config.measure_windows, config.seed)
     look = lambda model: holdout.measure(model, networks, windows, rows, config.measure_samples, config.seed)
-    model = _train_diffusion(model, train, look, config, run)
+    if isinstance(model, AbstractDiffusionModel):
+        model = _train_diffusion(model, train, look, config, run)
     measured = look(model)
     measured["parameters"] = parameter_counts(model, networks)
     facts = origin | {"training_rows": len(train)}
@@ -109,20 +110,28 @@ def training_rows(data: Dataset, config: WorldModelConfig) -> tuple[Windows, Int
 
 
 def assemble(
-    config: WorldModelConfig, spec: Spec, scales: Scales, networks: Networks, train: Dataset | None, *, key
+    config: WorldModelConfig,
+    spec: Spec,
+    scales: Scales,
+    networks: Networks,
+    train: Dataset | None,
+    *,
+    held: Windows | None = None,
+    key,
 ) -> AbstractWorldModel:
     """The untrained world model around trained one-step networks; blank, for a checkpoint to fill, without `train`."""
     windows, fold = (None, None) if train is None else training_rows(train, config)
-    return make_world_model(config.model, Parts(spec, scales, networks, train, windows, fold), key=key)
+    parts = Parts(spec, scales, networks, train, windows, fold, held, config.networks.ensemble.elites)
+    return make_world_model(config.model, parts, key=key)
 
 
 def _train_diffusion(
-    model: AbstractWorldModel,
+    model: AbstractDiffusionModel,
     train: Dataset,
     look: Callable[[AbstractWorldModel], dict[str, Any]],
     config: WorldModelConfig,
     run: RunFolder | None,
-) -> AbstractWorldModel:
+) -> AbstractDiffusionModel:
     """The second phase: what the model calls `trained`, by its loss; returns the model with averaged weights."""
     windows, fold = training_rows(train, config)
     notes = annotated(model, windows, fold)
@@ -143,12 +152,12 @@ def _train_diffusion(
 
 
 @eqx.filter_jit
-def annotated(model: AbstractWorldModel, windows: Windows, fold: Int[np.ndarray, " n"]) -> Float[Array, "n k"]:
+def annotated(model: AbstractDiffusionModel, windows: Windows, fold: Int[np.ndarray, " n"]) -> Float[Array, "n k"]:
     """The notes of the model on all rows."""
     return model.annotate(windows, jnp.asarray(fold))
 
 
-def initial_state(model: AbstractWorldModel, optimiser: optax.GradientTransformation) -> tuple:
+def initial_state(model: AbstractDiffusionModel, optimiser: optax.GradientTransformation) -> tuple:
     """(trained part, its average, state of the optimiser, updates done)."""
     part = model.trained
     return part, part, jax.jit(optimiser.init)(eqx.filter(part, eqx.is_inexact_array)), jnp.zeros((), jnp.int32)
@@ -186,18 +195,26 @@ def _monitored(measured: dict[str, Any]) -> dict[str, float]:
 def parameter_counts(model: AbstractWorldModel, networks: Networks) -> dict[str, int]:
     """Numbers of trained parameters by part."""
     count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array)))
-    parts = {"diffusion": model.trained, "anchor": networks.anchor, "inverse": networks.inverse, "ends": networks.ends}
+    diffusion = model.trained if isinstance(model, AbstractDiffusionModel) else None
+    parts = {"diffusion": diffusion, "anchor": networks.anchor, "inverse": networks.inverse, "ends": networks.ends}
     yardsticks = {"one_step": networks.one_step, "ensemble": networks.ensemble}
     return {name: count(tree) for name, tree in (parts | yardsticks).items()}
 
 
 def verdict(measured: dict[str, Any]) -> str:
-    """One line in words: the first step beside the plain one-step network and the ensemble.
+    """One line in words: the first step beside the plain one-step network and the ensemble, or, of a model without
+    dynamics, how its transitions fit that network.
 
     A network that answers with a mean is compared with the mean of the futures; one future of a calibrated model has
     about 1.41 times that error, whatever its quality.
     """
-    models, ratio = measured["models"], measured["first_step_mean_ratio"]
+    models, ratio = measured["models"], measured.get("first_step_mean_ratio")
+    if ratio is None:
+        drawn, real = measured["consistency"]["generated"][0], measured["consistency"]["recorded"]
+        return (
+            f"a plain one-step network misses the next states of drawn transitions by {drawn:.4f} standard deviations"
+            f" of the change, those of held-out ones by {real:.4f}"
+        )
     word = "as precise as" if ratio <= 1.1 else "close to" if ratio <= 1.5 else "LESS PRECISE than"
     return (
         f"held-out first-step error {models['dawm']['mean_rmse'][0]:.4f}, {word} a plain one-step network"

@@ -5,7 +5,7 @@ the state (root mean square over dimensions). The trajectory model sees (s_t, a_
 Gaussian ensemble and a latent model are unrolled with the *recorded* actions, which from the second step on is
 information that the trajectory model does not have. At the first step all see the same. `consistency` asks of generated
 steps what no recorded future can: does the plain one-step network, given the inferred action, reach the generated next
-state?
+state? Of a model without dynamics this is all that can be asked: its draws are no forecasts of anything.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ NOTES = {
     False: "one_step and ensemble are unrolled with the recorded actions; dawm sees the first action only",
     True: "all are unrolled with the recorded actions",
 }
+NO_DYNAMICS = "the model draws whole transitions and forecasts nothing; the others see the recorded action"
 
 
 def choose_rows(windows: Windows, count: int, seed: int) -> np.ndarray:
@@ -45,19 +46,21 @@ def measure(
     """All measurements as plain numbers; see the module docstring. `rows` are start rows in `windows`."""
     arrays = _measured(model, networks, windows, jnp.asarray(rows), samples, jr.key(seed))
     found = jax.tree.map(lambda leaf: leaf.tolist(), arrays)
-    models, steps = found["models"], len(found["models"]["dawm"]["rmse"])
-    yardstick = max(models["one_step"]["rmse"][0], 1e-12)
+    models, steps = found["models"], len(found["models"]["one_step"]["rmse"])
     found["consistency"]["unit"] = "standard deviations of the change of state"
     found["inverse"] = {"head": networks.inverse.head, "nll": None} | found["inverse"]
-    return found | {
+    found |= {
         "horizon": steps,
         "windows": len(rows),
         "samples_per_start": samples,
         "unit": "standard deviations of the state",
-        "members_note": NOTES[model.steps == 1],
-        "first_step_ratio": models["dawm"]["rmse"][0] / yardstick,
-        "first_step_mean_ratio": models["dawm"]["mean_rmse"][0] / yardstick,
+        "members_note": NOTES[model.steps == 1] if model.config.dynamics else NO_DYNAMICS,
     }
+    if "dawm" in models:
+        yardstick = max(models["one_step"]["rmse"][0], 1e-12)
+        for name, key in (("first_step_ratio", "rmse"), ("first_step_mean_ratio", "mean_rmse")):
+            found[name] = models["dawm"][key][0] / yardstick
+    return found
 
 
 @eqx.filter_jit
@@ -73,9 +76,10 @@ def _measured(
     one_step = _unrolled(model, networks.one_step, segments)
     stay = jnp.broadcast_to(segments.obs[:, None, :1], (len(rows), 1, steps, segments.obs.shape[-1]))
     mean_reward = jnp.broadcast_to(model.scales.reward.mean[0], (len(rows), 1, steps))
+    own = {"dawm": _errors(model, segments, futures.obs[:, :, 1:], futures.reward)} if model.config.dynamics else {}
     return {
-        "models": {
-            "dawm": _errors(model, segments, futures.obs[:, :, 1:], futures.reward),
+        "models": own
+        | {
             "one_step": _errors(model, segments, one_step[0][:, :, :steps], one_step[1][:, :, :steps]),
             "ensemble": _errors(model, segments, members.next_obs[:, :, :steps], members.reward[:, :, :steps]),
             "persistence": _errors(model, segments, stay, mean_reward),
@@ -88,7 +92,7 @@ def _measured(
 
 def _futures(model: AbstractWorldModel, segments: Segment, samples: int, key) -> Segment:
     """(windows, samples, ...) futures of the recorded starts; of a one-step model under the recorded actions."""
-    if model.steps == 1:
+    if model.steps == 1 and model.config.dynamics:
         return _one_step_futures(model, segments, samples, key)
     starts = Start(segments.obs[:, 0], segments.action[:, 0], segments.return_to_go, segments.source)
     keys = jr.split(key, (len(segments.return_to_go), samples))

@@ -36,9 +36,9 @@ from dawm.diffusion.process import Process, ProcessConfig, make_process
 from dawm.nets import ensemble
 from dawm.nets.mlp import MLP, MLPBodyConfig
 from dawm.nets.registry import BodyConfig, make_body
-from dawm.types import Prediction, Segment, Start, tree_rows
+from dawm.types import Prediction, Start, tree_rows
 from dawm.worldmodel.autoencoder import Autoencoder, AutoencoderConfig
-from dawm.worldmodel.base import AbstractWorldModel, Parts
+from dawm.worldmodel.base import AbstractDiffusionModel, Parts, single_step
 from dawm.worldmodel.ends import EndNetwork
 from dawm.worldmodel.onestep import Scales, StepNetwork
 
@@ -61,6 +61,7 @@ class LatentConfig:
     body: BodyConfig = field(default_factory=lambda: MLPBodyConfig(width=128, depth=2, embed=64))
 
     window: ClassVar[int] = 1
+    dynamics: ClassVar[bool] = True
     returns: ClassVar[Literal["episode", "window"]] = "episode"
     discount: ClassVar[float] = 0.99
 
@@ -88,7 +89,7 @@ class Member(eqx.Module):
         return self.encoder(jnp.concatenate([obs, action, self.provenance[label]])), obs, action, shown
 
 
-class LatentModel(AbstractWorldModel):
+class LatentModel(AbstractDiffusionModel):
     """An ensemble of latent one-step models; anchors and members have a leading member axis."""
 
     anchors: StepNetwork
@@ -188,8 +189,8 @@ class LatentModel(AbstractWorldModel):
 
     def generate_many(self, starts, keys, skip=0):
         """Future i by member i mod m."""
-        n, m = len(starts.return_to_go), self.count
-        rows = jnp.minimum(jnp.arange(-(-n // m) * m), n - 1).reshape(-1, m).T  # (m, rows of each member)
+        n = len(starts.return_to_go)
+        rows = ensemble.shares(n, self.count)
         split = jax.vmap(lambda key: jr.split(key, 3))(keys)
 
         def one(anchor, member, rows):
@@ -197,17 +198,7 @@ class LatentModel(AbstractWorldModel):
             return jax.vmap(step)(tree_rows(starts, rows), split[rows])
 
         out = eqx.filter_vmap(one)(self.anchors, self.members, rows)
-        out = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1).reshape(-1, *leaf.shape[2:])[:n], out)
-        terminal = jax.vmap(lambda keys, p: jr.uniform(keys[2]) < p)(split, out.terminal_prob)[:, None]
-        return Segment(
-            obs=jnp.stack([starts.obs, out.next_obs], 1),
-            action=starts.action[:, None],
-            reward=out.reward[:, None],
-            terminal=terminal,
-            valid=jnp.ones_like(terminal),
-            return_to_go=starts.return_to_go,
-            source=starts.source,
-        )
+        return single_step(starts, ensemble.joined(out, n), jax.vmap(lambda keys: jr.uniform(keys[2]))(split))
 
     def _step(
         self, anchor: StepNetwork, member: Member, start: Start, key_sample, key_decode, skip: int = 0

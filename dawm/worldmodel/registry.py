@@ -1,7 +1,8 @@
 """The world models. To add one: a file with its configuration and its `make_*`, and a row here.
 
 A configuration has `horizon`, the number of steps at which the model is measured, and `window`, the transitions of a
-training window, with `returns` and `discount` of its return-to-go.
+training window, with `returns` and `discount` of its return-to-go; `members`, the folds of its anchors, and `dynamics`,
+whether it says what a given action leads to.
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ from __future__ import annotations
 from jaxtyping import PRNGKeyArray
 
 from dawm.worldmodel.base import AbstractWorldModel, Parts
+from dawm.worldmodel.gaussian import EnsembleModelConfig, make_ensemble
 from dawm.worldmodel.latent import LatentConfig, make_latent
 from dawm.worldmodel.trajectory import TrajectoryConfig, make_trajectory
+from dawm.worldmodel.transition import TransitionConfig, make_transition
 
-ModelConfig = TrajectoryConfig | LatentConfig
+ModelConfig = TrajectoryConfig | LatentConfig | TransitionConfig | EnsembleModelConfig
 
 WORLD_MODELS = {
     "trajectory": (TrajectoryConfig, make_trajectory),
     "latent": (LatentConfig, make_latent),
+    "transition": (TransitionConfig, make_transition),
+    "ensemble": (EnsembleModelConfig, make_ensemble),
 }
 
 

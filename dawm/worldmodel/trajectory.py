@@ -34,7 +34,7 @@ from dawm.diffusion.process import Process, ProcessConfig, make_process
 from dawm.nets.mlp import MLPBodyConfig
 from dawm.nets.registry import BodyConfig, make_body
 from dawm.types import Prediction, Segment, Start
-from dawm.worldmodel.base import AbstractWorldModel, Parts
+from dawm.worldmodel.base import AbstractDiffusionModel, Parts
 from dawm.worldmodel.coordinates import COORDINATES, AbstractCoordinates
 from dawm.worldmodel.ends import EndNetwork
 from dawm.worldmodel.networks import Networks
@@ -57,6 +57,7 @@ class TrajectoryConfig:
     body: BodyConfig = field(default_factory=MLPBodyConfig)
 
     members: ClassVar[int] = 0  # one model, no ensemble
+    dynamics: ClassVar[bool] = True
 
     @property
     def window(self) -> int:
@@ -72,7 +73,7 @@ class TrajectoryConfig:
             raise ValueError(f"discount must be in (0, 1], got {self.discount}")
 
 
-class TrajectoryModel(AbstractWorldModel):
+class TrajectoryModel(AbstractDiffusionModel):
     """The whole model of one window; methods are for one example, without a batch axis, where nothing else is said."""
 
     body: Callable[..., Array]  # a row of nets.registry.BODIES

@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from dawm.data.dataset import Dataset
-from dawm.nets.ensemble import size
-from dawm.types import Prediction
+from dawm.data.windows import Windows
+from dawm.nets.ensemble import kept, size
+from dawm.types import Prediction, tree_rows
 from dawm.worldmodel.onestep import GaussianEnsemble, Scales
 
 NEIGHBOURS = 16  # among which one is drawn
@@ -77,15 +78,20 @@ class GaussianMembers(eqx.Module):
         return size(self.ensemble.members)
 
     def advance(self, obs, action, source, key):
-        noise = jr.normal(key, (*source.shape, len(self.ensemble.low)))
+        following, reward = self.step(obs, action, jr.normal(key, (*source.shape, len(self.ensemble.low))))
+        return Prediction(following, reward, jnp.broadcast_to(self.end_rate, source.shape))
+
+    def step(
+        self, obs: Float[Array, "m n obs"], action: Float[Array, "m n act"], noise: Float[Array, "m n obs+1"]
+    ) -> tuple[Float[Array, "m n obs"], Float[Array, "m n"]]:
+        """(next observations, rewards) with standard normal noise; row (i, j) by member i."""
 
         def one(member, obs, action, noise):
             x = jax.vmap(self.scales.inputs)(obs, action)
             mean, log_var = self.ensemble.split(jax.vmap(member)(x))
             return jax.vmap(self.scales.outcome)(obs, mean + jnp.exp(0.5 * log_var) * noise)
 
-        following, reward = eqx.filter_vmap(one)(self.ensemble.members, obs, action, noise)
-        return Prediction(following, reward, jnp.broadcast_to(self.end_rate, source.shape))
+        return eqx.filter_vmap(one)(self.ensemble.members, obs, action, noise)
 
 
 def gaussian_members(
@@ -93,10 +99,31 @@ def gaussian_members(
 ) -> GaussianMembers:
     """The forecaster of all members of an ensemble, or of the given ones."""
     if members is not None:
-        rows = jnp.asarray(members)
-        kept = jax.tree.map(lambda leaf: leaf[rows] if eqx.is_array(leaf) else leaf, ensemble.members)
-        ensemble = eqx.tree_at(lambda e: e.members, ensemble, kept)
+        ensemble = eqx.tree_at(lambda e: e.members, ensemble, kept(ensemble.members, jnp.asarray(members)))
     return GaussianMembers(scales, ensemble, jnp.asarray(end_rate, jnp.float32))
+
+
+def best_members(
+    ensemble: GaussianEnsemble, scales: Scales, windows: Windows, rows: np.ndarray, count: int
+) -> Int[np.ndarray, " k"]:
+    """The elites of an ensemble: the `count` members with the best likelihood on these rows, best first; all of them
+    where there are fewer.
+    """
+
+    @jax.jit
+    def likelihood(rows):
+        taken = tree_rows((windows.obs, windows.action, windows.reward, windows.next_obs), rows)
+
+        def one(obs, action, reward, next_obs):
+            mean, log_var = ensemble(scales.inputs(obs, action))
+            error = scales.targets(obs, reward, next_obs) - mean
+            return -0.5 * (jnp.square(error) * jnp.exp(-log_var) + log_var).sum(-1)
+
+        return jax.vmap(one)(*taken).mean(0)
+
+    known = rows[np.asarray(windows.recorded)[rows]]
+    order = np.argsort(-np.asarray(likelihood(jnp.asarray(known if len(known) else rows))), kind="stable")
+    return order[:count]
 
 
 def neighbours(train: Dataset, scales: Scales, seed: int) -> Neighbours:

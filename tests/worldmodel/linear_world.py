@@ -31,6 +31,7 @@ from dawm.run.loop import LoopConfig
 from dawm.run.optim import OptimConfig
 from dawm.worldmodel.ends import EndsConfig
 from dawm.worldmodel.fit import WorldModelConfig, train_world_model
+from dawm.worldmodel.gaussian import EnsembleModelConfig
 from dawm.worldmodel.inverse import InverseConfig
 from dawm.worldmodel.networks import NetworksConfig
 from dawm.worldmodel.onestep import EnsembleConfig, StepConfig
@@ -139,6 +140,17 @@ def data() -> Dataset:
 def trained():
     """The model that all tests share, in the default coordinates, with its run folder."""
     return train_once(data(), tiny_config(), "linear")
+
+
+@functools.cache
+def trained_ensemble():
+    """The Gaussian ensemble as a world model: three members, of which two are elites."""
+    networks = tiny_networks(
+        ensemble=EnsembleConfig(members=3, elites=2, width=32, depth=1),
+        loop=LoopConfig(steps=200, chunk=100, monitor_every=200, save_every=200),
+    )
+    config = tiny_config(model=EnsembleModelConfig(horizon=2), networks=networks, measure_windows=20)
+    return train_once(data(), config, "linear-ensemble")
 
 
 def train_once(data, config, name):
