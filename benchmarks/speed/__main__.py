@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -36,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     settings = Settings(2 if given.quick else given.repeats, given.quick, given.threads)
     try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a child is stopped with its parent, see `children`
         if given.repeats < 1:
             raise ConfigError(f"--repeats is a number of rounds, at least 1; got {given.repeats}.")
         for name in given.only:
