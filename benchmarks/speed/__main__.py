@@ -37,7 +37,6 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     settings = Settings(2 if given.quick else given.repeats, given.quick, given.threads)
     try:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a child is stopped with its parent, see `children`
         if given.repeats < 1:
             raise ConfigError(f"--repeats is a number of rounds, at least 1; got {given.repeats}.")
         for name in given.only:
@@ -96,4 +95,5 @@ def _show(path: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: a child is stopped with its parent
     sys.exit(main())

@@ -67,7 +67,8 @@ def run(
                     child.kill()
                 time.sleep(POLL)
         except BaseException:
-            child.kill()
+            child.terminate()  # so that it can stop what it has started itself
+            child.wait()
             raise
         if not reached:
             seconds = time.perf_counter() - begun

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dawm.errors import MissingExtraError
+
 OURS = "dawm"
 QUIET = 0.97  # share of the core that a program must have had in an undisturbed round
 MOST = 3  # rounds at most, for each that is wanted
@@ -74,6 +76,9 @@ def compare(comparison: Comparison, settings: Settings) -> dict[str, Any]:
             work.call()
         except ModuleNotFoundError as error:
             programs[program.name] = {"missing": f"{error.name} is not installed"}
+            continue
+        except MissingExtraError as error:
+            programs[program.name] = {"missing": str(error)}
             continue
         programs[program.name] = {"first": round(time.perf_counter() - begun, 3)}
         ready[program.name] = work

@@ -15,10 +15,10 @@ from benchmarks.speed.children import run
 from benchmarks.speed.comparison import OURS, Settings, figures
 from dawm.errors import DawmError
 
-# what is on disk at the end of each stage, in order; policies and their scores are found by their folders
+# what is written last in each stage, in order; policies and their scores are found by their folders
 STAGES = (
     ("start, imports, reading", "data.json"),
-    ("one-step networks", "model/networks/finished"),
+    ("one-step networks", "model/networks/metrics.jsonl"),
     ("diffusion, held-out errors", "model/finished"),
     ("calibration", "model/calibration.json"),
     ("synthetic data, fidelity", "synthetic/finished"),

@@ -63,6 +63,7 @@ def test_a_policy_acts_in_the_range_of_the_environment(algo, log):
     dataset = d3.from_log(log)
     assert dataset.transition_count == 198  # the last step of each cut episode is lost there
     policy = d3.make_algo(algo, dataset, batch=32, width=16, bounds=log.spec)
+    d3.train(policy, dataset, 5)
     before = policy.predict(100 * log.obs)
     d3.train(policy, dataset, 20)
     after = policy.predict(100 * log.obs)

@@ -170,7 +170,11 @@ def test_names_of_files_and_numbers():
 
 
 def test_stages_are_differences_of_times(tmp_path):
-    for name, moment in (("data.json", 103.0), ("model/networks/finished", 110.0), ("policies/bc/finished", 111.5)):
+    for name, moment in (
+        ("data.json", 103.0),
+        ("model/networks/metrics.jsonl", 110.0),
+        ("policies/bc/finished", 111.5),
+    ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
