@@ -78,7 +78,7 @@ def train_policy(
     )
     run = None if folder is None else _start(folder, data, synthetic, futures, config)
     state = fit(
-        _make_update(config, spec, one_step if futures is None else over_futures(config.risk, futures.members)),
+        policy_update(config, spec, one_step if futures is None else over_futures(config.risk, futures.members)),
         initial_state(config, spec, mean, scale),
         pool,
         config.loop,
@@ -92,8 +92,8 @@ def train_policy(
     return policy_of(state, spec, config, config.loop.steps, data.info.name)
 
 
-def _make_update(config: PolicyConfig, spec: Spec, target: Target) -> Update:
-    """One update of all seeds, each on a batch of its own."""
+def policy_update(config: PolicyConfig, spec: Spec, target: Target = one_step) -> Update:
+    """The update of `run.loop.fit` on a pool of prepared transitions: all seeds, each on a batch of its own."""
     learner = over_seeds(make_agent(config.algo, spec, config.loop.steps, target))
 
     def update(state, pool, key):

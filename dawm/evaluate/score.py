@@ -70,7 +70,7 @@ def score_actions(
 ) -> dict[str, Any]:
     """The same of anything that acts (see `evaluate.rollouts.rollout`); `name` is the dataset that it comes from."""
     played = rollout(act, env, episodes=episodes, seed=seed, members=members, spec=spec)
-    return _describe(played, references or _known_references(name, env)) | {
+    return describe_episodes(played, references or _known_references(name, env)) | {
         "env": env,
         "episodes": episodes,
         "seeds": members,
@@ -79,7 +79,8 @@ def score_actions(
     }
 
 
-def _describe(played: Episodes, references: References | None) -> dict[str, Any]:
+def describe_episodes(played: Episodes, references: References | None) -> dict[str, Any]:
+    """What `scores.json` says of returns, lengths and ends; without references there is no normalised score."""
     raw = Scores.of(played.returns)
     score = None if references is None else Scores.of(references.normalise(played.returns))
     return {

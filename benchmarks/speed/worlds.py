@@ -1,0 +1,34 @@
+"""World models with the default settings, trained just so far that all their parts can be run.
+
+Speed does not depend on what weights hold, with one exception: ends cut futures, so the classifier of ends is trained
+for a while before transitions are counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from benchmarks.speed.comparison import Settings
+from dawm.data.dataset import Dataset
+from dawm.data.registry import load
+from dawm.run.loop import LoopConfig
+from dawm.worldmodel.fit import WorldModelConfig, train_world_model
+from dawm.worldmodel.registry import WORLD_MODELS
+from dawm.worldmodel.trained import TrainedModel
+
+KINDS = ("trajectory", "latent")
+
+
+def log() -> Dataset:
+    """The log inside the package."""
+    return load("demo")
+
+
+def hardly_trained(kind: str, data: Dataset, settings: Settings) -> TrainedModel:
+    """A world model of this kind after a few hundred updates of the one-step networks and two of the diffusion."""
+    config = WorldModelConfig(model=WORLD_MODELS[kind][0]())
+    steps = settings.either(300, 10)
+    networks = LoopConfig(steps=steps, chunk=min(50, steps), monitor_every=steps, save_every=steps)
+    few = replace(networks, steps=2, chunk=1, monitor_every=10)
+    small = replace(config, networks=replace(config.networks, loop=networks), loop=few)
+    return train_world_model(data, replace(small, measure_windows=8, measure_samples=2))
