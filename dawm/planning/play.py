@@ -6,10 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import equinox as eqx
-import jax
-from jaxtyping import PRNGKeyArray
-
 from dawm.agents.policy import TrainedPolicy
 from dawm.data.dataset import References
 from dawm.errors import ConfigError
@@ -17,10 +13,7 @@ from dawm.evaluate.score import score_actions
 from dawm.planning.planner import Planner, PlannerConfig
 from dawm.run.config import to_dict
 from dawm.run.folder import RunFolder
-from dawm.types import Dynamics, Prediction
-from dawm.worldmodel.base import AbstractWorldModel
 from dawm.worldmodel.trained import TrainedModel
-from dawm.worldmodel.yardsticks import gaussian_members
 
 
 @dataclass(frozen=True)
@@ -35,29 +28,6 @@ class PlayConfig:
     def __post_init__(self):
         if self.member < 0:
             raise ValueError(f"member is a seed of the policy, at least 0; got {self.member}")
-
-
-class Ending(eqx.Module):
-    """Other dynamics with the ends of a world model."""
-
-    dynamics: Any
-    model: AbstractWorldModel
-
-    @property
-    def count(self) -> int:
-        return self.dynamics.count
-
-    def advance(self, obs, action, source, key: PRNGKeyArray) -> Prediction:
-        out = self.dynamics.advance(obs, action, source, key)
-        ends = jax.vmap(jax.vmap(self.model.end_probability))(obs, action, out.next_obs)
-        return out._replace(terminal_prob=ends)
-
-
-def dynamics_of(trained: TrainedModel, name: str) -> Dynamics:
-    """What `PlayConfig.dynamics` names."""
-    if name == "model":
-        return trained.model
-    return Ending(gaussian_members(trained.networks.ensemble, trained.model.scales, 0.0), trained.model)
 
 
 def make_planner(trained: TrainedModel, config: PlayConfig, policy: TrainedPolicy | None = None) -> Planner:
@@ -81,7 +51,7 @@ def make_planner(trained: TrainedModel, config: PlayConfig, policy: TrainedPolic
             raise ConfigError(
                 "the policy's values are of normalised rewards, which the model's are not: set terminal_value=false."
             )
-    return Planner(dynamics_of(trained, config.dynamics), trained.spec, config.planner, policy=start, value=value)
+    return Planner(trained.dynamics(config.dynamics), trained.spec, config.planner, policy=start, value=value)
 
 
 def score_planner(
