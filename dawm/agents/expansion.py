@@ -39,7 +39,7 @@ from dawm.data.dataset import Dataset
 from dawm.errors import ConfigError
 from dawm.types import Prediction, Transition, World
 
-LEAST = 1e-4  # a horizon's variance is at least this share of their mean: no horizon outweighs another without limit
+LEAST = 1e-8  # a horizon's variance is at least this share of their mean: one without any takes all, and none is 1/0
 
 
 @dataclass(frozen=True)
