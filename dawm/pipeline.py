@@ -6,7 +6,7 @@ where it was interrupted. Paths of one stage in the settings of another are rela
     OUT/model                 the world model, calibrated     OUT/policies/bc          behaviour cloning
     OUT/synthetic             transitions that it generated   OUT/policies/ALGO        the learner on real data only
     OUT/futures               libraries, if asked for         OUT/policies/ALGO-dawm   the same with synthetic data
-    OUT/data.json, report.html                                OUT/policies/ALGO-...    with futures, or by support
+    OUT/data.json, report.html                                OUT/policies/ALGO-...    with one addition each
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ def run_pipeline(source: Any, config: RunConfig | None = None, *, out: str | Pat
     does not exist, NumericalError where training diverges.
     """
     config, out = config or load_preset("default"), Path(out)
+    plans = policies_of(config)  # before any training: settings that contradict each other are refused here
     if config.generate.actions == "policy":
         raise ConfigError(
             "generate.actions = policy needs a policy that was trained before, which a run has not: use"
@@ -73,10 +74,11 @@ def run_pipeline(source: Any, config: RunConfig | None = None, *, out: str | Pat
         build_library(stored_model(out / "model", used_in=out / "futures"), data, library, folder=out / "futures")
         futures = stored_futures(out / "futures", used_in=out / "policies" / "any")
 
-    for plan in policies_of(config):
+    for plan in plans:
         folder = out / "policies" / plan.name
         given = synthetic if plan.synthetic else None, futures if plan.futures else None
-        policy_stage(data, plan.config, folder, *given, env, config)
+        ahead = stored_model(out / "model", used_in=folder) if plan.model else None
+        policy_stage(data, plan.config, folder, *given, ahead, env, config)
         if env is not None:
             score_stage(folder, env, config.episodes, data)
     report = write_report(out)
@@ -149,6 +151,7 @@ def policy_stage(
     folder: Path,
     synthetic: Dataset | None,
     futures: FuturesLibrary | None,
+    model: TrainedModel | None,
     env: str | None,
     config: RunConfig,
 ) -> None:
@@ -162,7 +165,8 @@ def policy_stage(
         return {"eval/return_mean": scores["return_mean"], "eval/return_std": scores["return_std"]}
 
     look = monitor if every else None
-    train_policy(data, settings, synthetic=synthetic, futures=futures, folder=folder, monitor=look)
+    given: dict[str, Any] = {"synthetic": synthetic, "futures": futures, "model": model}
+    train_policy(data, settings, **given, folder=folder, monitor=look)
 
 
 def score_stage(folder: Path, env: str, episodes: int, data: Dataset) -> dict[str, Any]:
@@ -244,8 +248,10 @@ def resume(folder: str | Path, data: Any = None) -> Path:
         mixed = stored_synthetic(folder / place.partition(":")[2], used_in=folder) if place else None
         place = stored.get("futures", {}).get("path")
         futures = stored_futures(folder / place.partition(":")[2], used_in=folder) if place else None
+        place = stored.get("model", {}).get("path")
+        model = stored_model(folder / place, used_in=folder) if place else None
         settings = from_dict(PolicyConfig, stored["policy"], "policy.")
-        train_policy(dataset, settings, synthetic=mixed, futures=futures, folder=folder)
+        train_policy(dataset, settings, synthetic=mixed, futures=futures, model=model, folder=folder)
     return folder
 
 

@@ -59,6 +59,7 @@ class Transition(NamedTuple):
     futures: Prediction | None = None  # m plausible outcomes of (obs, action), leaves (*b, m, ...)
     next_known: Bool[Array, "*b"] | None = None  # whether `next_action` was recorded; None: wherever not terminal
     cloning: Float[Array, "*b"] | None = None  # weight of the row where a policy imitates its action; None: 1
+    weight: Float[Array, "*b"] | None = None  # weight of the row in every loss, against how it was drawn; None: 1
 
 
 class Segment(NamedTuple):
@@ -103,6 +104,22 @@ class Dynamics(Protocol):
         key: PRNGKeyArray,
     ) -> Prediction:
         """A sample of the next step of every row, row (i, j) by member i; the members share their random numbers."""
+        ...
+
+
+class World(Protocol):
+    """A trained world model as whoever trains a policy needs it (`dawm.worldmodel.trained.TrainedModel`)."""
+
+    @property
+    def spec(self) -> Spec: ...
+
+    @property
+    def record(self) -> dict[str, str]:
+        """Its path and the fingerprint of its arrays, for the folders of runs that use it."""
+        ...
+
+    def dynamics(self, name: str = "model", members: int | None = None) -> Dynamics:
+        """What is asked for steps: the model or its yardstick `ensemble`, the first `members` members of it."""
         ...
 
 

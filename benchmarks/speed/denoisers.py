@@ -36,11 +36,13 @@ def in_dawm(kind: str, settings: Settings) -> Work:
     from benchmarks.speed.flops import model_layers, training
     from benchmarks.speed.worlds import hardly_trained, log
     from dawm.run.optim import make_optimiser
+    from dawm.worldmodel.base import AbstractDiffusionModel
     from dawm.worldmodel.fit import annotated, diffusion_update, initial_state, training_rows
 
     data = log()
     trained = hardly_trained(kind, data, settings)
     config, model = trained.config, trained.model
+    assert isinstance(model, AbstractDiffusionModel)
     windows, fold = training_rows(data, config)
     inputs = model, windows, annotated(model, windows, fold)
     optimiser, count = make_optimiser(config.optim, 10_000), settings.either(50, 2)

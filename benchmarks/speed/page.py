@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.command import finish
-from benchmarks.markdown import markdown
+from dawm.sweep.markdown import markdown
 from benchmarks.speed.registry import MEASUREMENTS
 from benchmarks.speed.store import read
 from benchmarks.speed.tables import peak_of, section

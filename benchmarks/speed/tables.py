@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.markdown import markdown
+from dawm.sweep.markdown import markdown
 from benchmarks.speed.comparison import QUIET
 
 NOTHING = "–"

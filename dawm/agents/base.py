@@ -22,6 +22,9 @@ class Learner(NamedTuple):
     `policy(state)` is itself an `eqx.Module`, a map of one observation to one action in [-1, 1], so that it keeps the
     seed axis of the state it comes from. So is `value(state)`, of one observation under that policy, where values are
     learnt.
+
+    Where the rows of a batch have a `weight`, losses are averages by it, and the metrics of a learner of values have
+    `critic/td_error` (b,) besides: how far each row was off before the update.
     """
 
     init: Callable[[PRNGKeyArray], Any]  # key -> state
@@ -30,9 +33,14 @@ class Learner(NamedTuple):
     value: Callable[[Any], eqx.Module] | None = None  # state -> (obs -> value, in scaled rewards)
 
 
+def weighted(loss: Float[Array, "b *q"], batch: Transition) -> Float[Array, "b *q"]:
+    """A loss of each row times the weight of the row, if any: what is averaged in place of the loss."""
+    return loss if batch.weight is None else loss * batch.weight.reshape(-1, *[1] * (loss.ndim - 1))
+
+
 def imitation(error: Float[Array, " b"], batch: Transition) -> Float[Array, ""]:
     """Mean over a batch of how far a policy is from the recorded actions, by the weights of the rows if any."""
-    return (error if batch.cloning is None else batch.cloning * error).mean()
+    return weighted(error if batch.cloning is None else batch.cloning * error, batch).mean()
 
 
 def check_updates(learning_rate: float, discount: float, target_update_rate: float) -> None:

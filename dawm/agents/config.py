@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from dawm.agents.expansion import ExpansionConfig
+from dawm.agents.priority import PriorityConfig
 from dawm.agents.registry import AgentConfig
 from dawm.agents.targets import RiskConfig
 from dawm.agents.td3bc import TD3BCConfig
@@ -22,6 +24,8 @@ class PolicyConfig:
     batch_size: int = 256
     ratio: float = 0.0  # synthetic share of each batch, exact; above 0 exactly if synthetic data are given
     risk: RiskConfig = field(default_factory=RiskConfig)  # measure over plausible futures, where these are given
+    expansion: ExpansionConfig = field(default_factory=ExpansionConfig)  # TD targets of several steps in a world model
+    priority: PriorityConfig = field(default_factory=PriorityConfig)  # rows of the log that are drawn more often
     thin: float = 0.0  # imitation weighs 1 where the log supports (s, a) and 1 more times this where it has nothing
     seeds: int = 1  # policies trained at once; they use the seeds `seed`, `seed + 1`, ...
     seed: int = 0
@@ -32,7 +36,22 @@ class PolicyConfig:
     def __post_init__(self):
         if self.batch_size < 1 or self.seeds < 1:
             raise ValueError(f"batch_size and seeds must be at least 1, got {self.batch_size} and {self.seeds}")
+        self._check_expansion()
+        if self.priority.kind == "td_error" and self.algo.kind == "bc":
+            raise ValueError("priority.kind td_error needs a learner with values, and algo is bc")
         if self.thin < 0:
             raise ValueError(f"thin is a further weight of imitation, at least 0; got {self.thin}")
         if not 0 <= self.ratio <= 1:
             raise ValueError(f"ratio is the synthetic share of a batch, between 0 and 1; got {self.ratio}")
+
+    def _check_expansion(self) -> None:
+        if self.expansion.horizon == 0:
+            return
+        if self.algo.kind == "bc":
+            raise ValueError("expansion.horizon is of TD targets, and algo is bc, which has no values")
+        if self.expansion.bound == "lower" and self.algo.kind == "quantile":
+            raise ValueError(
+                "expansion.bound lower is of one target a row; quantile learns from all (see algo.caution)"
+            )
+        if self.expansion.bound == "lower" and self.risk != RiskConfig():
+            raise ValueError("expansion.bound lower and risk are two measures of the same futures: set one of them")

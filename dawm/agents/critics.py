@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from dawm.agents.base import weighted
 from dawm.nets.mlp import MLP
 from dawm.types import Transition
 
@@ -83,7 +84,13 @@ def squared_loss(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """(sum over the critics of their mean squared error against y, mean of Q)."""
     q = jax.vmap(critic)(batch.obs, batch.action)
-    return jnp.square(q - y[:, None]).mean(0).sum(), q.mean()
+    return weighted(jnp.square(q - y[:, None]), batch).mean(0).sum(), q.mean()
+
+
+def absolute_error(critic: TwinCritic, batch: Transition, y: Float[Array, "b *m"]) -> Float[Array, " b"]:
+    """|mean of the critics − y| of each row, over the means of quantiles where there are any."""
+    q = jax.vmap(critic)(batch.obs, batch.action)
+    return jnp.abs(q.reshape(len(q), -1).mean(-1) - y.reshape(len(y), -1).mean(-1))
 
 
 def moved(target: T, source: T, rate: float) -> T:

@@ -12,28 +12,41 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+from jaxtyping import Array, Float
 
 from dawm.agents.base import over_seeds
 from dawm.agents.cloning import cloning_weights, log_support
 from dawm.agents.config import PolicyConfig
+from dawm.agents.expansion import Scaled, expanded, scaled_world
 from dawm.agents.policy import TrainedPolicy, TrainedState, initial_state, member_keys, policy_of
+from dawm.agents.priority import PriorityConfig, known, novelty_mass, refreshed, uncertainty_mass
 from dawm.agents.registry import make_agent
 from dawm.agents.targets import Target, one_step, over_futures
 from dawm.data.dataset import Dataset
-from dawm.data.sampling import draw, make_pool
+from dawm.data.prioritised import draw_prioritised
+from dawm.data.sampling import Pool, draw, make_pool
 from dawm.errors import ConfigError, DatasetError
 from dawm.run.config import to_dict
 from dawm.run.folder import RunFolder
 from dawm.run.loop import Update, fit
-from dawm.types import Futures, Prediction, Spec, Transition
+from dawm.types import Futures, Prediction, Spec, Transition, World
 
 STD_FLOOR = 1e-3  # added to each standard deviation, as in CORL
 RETURN_RANGE = 1000.0  # what `normalise_reward` makes of the distance from the worst return to the best
+
+
+class Fed(NamedTuple):
+    """What an update reads besides its state, where that is more than the pool."""
+
+    pool: Pool
+    world: Scaled | None  # that targets look ahead in
+    mass: Float[Array, " n"] | None  # of the rows of the log, where it does not change
 
 
 def train_policy(
@@ -42,13 +55,14 @@ def train_policy(
     *,
     synthetic: Dataset | None = None,
     futures: Futures | None = None,
+    model: World | None = None,
     folder: str | Path | None = None,
     monitor: Callable[[int, TrainedPolicy], dict[str, Any]] | None = None,
 ) -> TrainedPolicy:
     """Train `config.seeds` policies on `data`, with a share `config.ratio` of `synthetic` in every batch.
 
     With `futures`, plausible outcomes of the rows of `data`, TD targets are the measure `config.risk` over them; a
-    synthetic row has only its own outcome.
+    synthetic row has only its own outcome. With `model`, TD targets look `config.expansion.horizon` steps ahead in it.
 
     With a folder, the run is recorded there, and taken up again where the folder holds the same run. `monitor(step,
     policy)` returns further numbers for the record every `config.loop.monitor_every` updates; it must not keep
@@ -62,10 +76,14 @@ def train_policy(
     _check_bounds(spec)
     mean, scale = _statistics(data, config)
     real, made = data.transitions(), None if synthetic is None else synthetic.transitions()
+    outcomes = None
     if futures is not None:
         outcomes = _futures(futures, data)
         real = real._replace(futures=outcomes)
         made = made and _alone(made, outcomes.reward.shape[1])
+    gain, size = _reward_gain(data, config), None if outcomes is None else outcomes.reward.shape[1]
+    world = scaled_world(model, config.expansion, data, mean, scale, gain, size)
+    mass = _mass(config.priority, data, real, outcomes, config.seed)
     if config.thin > 0:
         support = log_support(data, config.seed)
         real = real._replace(cloning=cloning_weights(support, real, config.thin))
@@ -74,13 +92,13 @@ def train_policy(
         real,
         made,
         config.ratio,
-        prepare=functools.partial(_prepare, spec=spec, mean=mean, scale=scale, gain=_reward_gain(data, config)),
+        prepare=functools.partial(_prepare, spec=spec, mean=mean, scale=scale, gain=gain),
     )
-    run = None if folder is None else _start(folder, data, synthetic, futures, config)
+    run = None if folder is None else _start(folder, data, synthetic, futures, model, config)
     state = fit(
         policy_update(config, spec, one_step if futures is None else over_futures(config.risk, futures.members)),
-        initial_state(config, spec, mean, scale),
-        pool,
+        initial_state(config, spec, mean, scale, len(data)),
+        pool if world is None and mass is None else Fed(pool, world, mass),
         config.loop,
         seed=config.seed,
         folder=run,
@@ -94,17 +112,46 @@ def train_policy(
 
 def policy_update(config: PolicyConfig, spec: Spec, target: Target = one_step) -> Update:
     """The update of `run.loop.fit` on a pool of prepared transitions: all seeds, each on a batch of its own."""
-    learner = over_seeds(make_agent(config.algo, spec, config.loop.steps, target))
+    made = lambda target: over_seeds(make_agent(config.algo, spec, config.loop.steps, target))
+    near, priority = made(target), config.priority
 
-    def update(state, pool, key):
+    def update(state, fed, key):
         del key  # keys come from the seed of each member and the count of updates, see above
+        pool, world, mass = fed if isinstance(fed, Fed) else Fed(fed, None, None)
+        learner = near if world is None else made(expanded(config.expansion, config.risk, world))
         fold = jax.vmap(lambda member: jr.split(jr.fold_in(member, state.learner.step)))
         key_batch, key_update = fold(member_keys(config)).T
-        batch = jax.vmap(lambda key: draw(pool, key, config.batch_size))(key_batch)
+        if priority.kind == "none":
+            batch = jax.vmap(lambda key: draw(pool, key, config.batch_size))(key_batch)
+            inner, metrics = learner.update(state.learner, batch, key_update)
+            return TrainedState(inner, state.standardise), metrics
+
+        choose = lambda mass, key: draw_prioritised(pool, mass, key, config.batch_size, priority.correction)
+        if mass is None:
+            index, batch = jax.vmap(choose)(jax.vmap(known)(state.mass), key_batch)
+        else:
+            index, batch = jax.vmap(choose, in_axes=(None, 0))(mass, key_batch)
         inner, metrics = learner.update(state.learner, batch, key_update)
-        return TrainedState(inner, state.standardise), metrics
+        error, kept = metrics.pop("critic/td_error", None), state.mass
+        if kept is not None:
+            again = lambda mass, index, error: refreshed(mass, index, error, priority.exponent)
+            kept = jax.vmap(again)(kept, index, error)
+        return TrainedState(inner, state.standardise, kept), metrics
 
     return update
+
+
+def _mass(
+    config: PriorityConfig, data: Dataset, rows: Transition, outcomes: Prediction | None, seed: int
+) -> Float[Array, " n"] | None:
+    """How often each row of the log is drawn, where that is settled before the first update."""
+    if config.kind == "novelty":
+        return jnp.asarray(novelty_mass(log_support(data, seed), rows, config.exponent))
+    if config.kind == "uncertainty":
+        if outcomes is None:
+            raise ConfigError("`priority.kind` uncertainty is the spread of futures: give them (--futures DIR).")
+        return jnp.asarray(uncertainty_mass(outcomes, rows, config.exponent))
+    return None
 
 
 def _prepare(rows: Transition, *, spec: Spec, mean: np.ndarray, scale: np.ndarray, gain: float) -> Transition:
@@ -170,7 +217,12 @@ def _check_bounds(spec: Spec) -> None:
 
 
 def _start(
-    folder: str | Path, data: Dataset, synthetic: Dataset | None, futures: Futures | None, config: PolicyConfig
+    folder: str | Path,
+    data: Dataset,
+    synthetic: Dataset | None,
+    futures: Futures | None,
+    model: World | None,
+    config: PolicyConfig,
 ) -> RunFolder:
     described = {
         "policy": to_dict(config),
@@ -179,6 +231,10 @@ def _start(
     }
     if synthetic is not None:
         described["synthetic"] = {"path": synthetic.info.origin, "fingerprint": synthetic.fingerprint}
+    if config.priority.kind == "td_error":
+        described["data"]["rows"] = len(data)  # the checkpoint has a number for each
+    if model is not None:
+        described["model"] = model.record
     if futures is not None:
         described["futures"] = {"path": futures.origin, "data": futures.data}
     provenance = {"seed": config.seed, "seeds": config.seeds, "fingerprint": data.fingerprint}

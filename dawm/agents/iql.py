@@ -26,9 +26,9 @@ import optax
 from jaxtyping import Array, Int
 
 from dawm.agents.actors import DeterministicActor, GaussianActor
-from dawm.agents.base import Learner, check_updates, imitation
-from dawm.agents.critics import TwinCritic, ValueNet, expectile_loss, moved
-from dawm.agents.targets import Target, one_step
+from dawm.agents.base import Learner, check_updates, imitation, weighted
+from dawm.agents.critics import TwinCritic, ValueNet, absolute_error, expectile_loss, moved
+from dawm.agents.targets import Ahead, Target, one_step
 from dawm.types import Spec
 
 
@@ -87,13 +87,13 @@ def make_iql(config: IQLConfig, spec: Spec, steps: int, target: Target = one_ste
         ]
         return IQLState(jnp.zeros((), jnp.int32), actor, critic, critic, value, *opts)
 
-    def value_loss(value, obs, q):
-        v = jax.vmap(value)(obs)
-        return expectile_loss(q - v, config.expectile).mean(), (q - v, v.mean())
+    def value_loss(value, batch, q):
+        v = jax.vmap(value)(batch.obs)
+        return weighted(expectile_loss(q - v, config.expectile), batch).mean(), (q - v, v.mean())
 
     def critic_loss(critic, batch, y):
         q = jax.vmap(critic)(batch.obs, batch.action)
-        return jnp.square(q - y[:, None]).mean(), q.mean()
+        return weighted(jnp.square(q - y[:, None]), batch).mean(), q.mean()
 
     def actor_loss(actor, batch, weight):
         if config.deterministic:
@@ -103,12 +103,11 @@ def make_iql(config: IQLConfig, spec: Spec, steps: int, target: Target = one_ste
         return imitation(weight * error, batch)
 
     def update(state, batch, key):
-        del key
-        y = target(jax.vmap(state.value), batch, config.discount)  # before V moves
+        act = lambda obs, key: jax.vmap(state.actor)(obs)
+        each = lambda obs: jax.vmap(state.target_critic)(obs, act(obs, key))
+        y = target.under(Ahead(act, each, key))(jax.vmap(state.value), batch, config.discount)  # before V moves
         q = jax.vmap(state.target_critic)(batch.obs, batch.action).min(-1)
-        value, value_opt, loss_v, (advantage, v_mean) = _step(
-            optim, value_loss, state.value, state.value_opt, batch.obs, q
-        )
+        value, value_opt, loss_v, (advantage, v_mean) = _step(optim, value_loss, state.value, state.value_opt, batch, q)
         critic, critic_opt, loss_q, q_mean = _step(optim, critic_loss, state.critic, state.critic_opt, batch, y)
         weight = jnp.minimum(jnp.exp(config.temperature * advantage), config.exp_adv_max)
         loss_pi, grad = eqx.filter_value_and_grad(actor_loss)(state.actor, batch, weight)
@@ -117,6 +116,8 @@ def make_iql(config: IQLConfig, spec: Spec, steps: int, target: Target = one_ste
         target_critic = moved(state.target_critic, critic, config.target_update_rate)
         metrics = {"value/loss": loss_v, "value/mean": v_mean, "critic/loss": loss_q, "critic/q_mean": q_mean}
         metrics |= {"actor/loss": loss_pi, "actor/weight_mean": weight.mean()}
+        if batch.weight is not None:
+            metrics["critic/td_error"] = absolute_error(state.critic, batch, y)
         nets, opts = (actor, critic, target_critic, value), (actor_opt, critic_opt, value_opt)
         return IQLState(state.step + 1, *nets, *opts), metrics
 

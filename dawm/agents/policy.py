@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from dawm.agents.base import over_seeds
 from dawm.agents.config import PolicyConfig
+from dawm.agents.priority import UNSEEN
 from dawm.agents.registry import make_agent
 from dawm.errors import ConfigError
 from dawm.run.config import from_dict
@@ -43,6 +44,7 @@ class TrainedState(eqx.Module):
 
     learner: Any
     standardise: Standardise
+    mass: Float[Array, "m n"] | None = None  # of each row of the log for each seed, where priorities follow TD errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,16 +161,21 @@ def load_policy(folder: str | Path, *, step: int | None = None) -> TrainedPolicy
     stored = run.read_config()["config"]
     config, spec = from_dict(PolicyConfig, stored["policy"], "policy."), _spec(stored["spec"])
     nothing = np.zeros(spec.obs_dim, np.float32)  # only the shapes matter; the values are read from the checkpoint
-    like = eqx.filter_eval_shape(lambda: initial_state(config, spec, nothing, nothing))
+    rows = stored["data"].get("rows", 0)  # recorded where the checkpoint has something of each row
+    like = eqx.filter_eval_shape(lambda: initial_state(config, spec, nothing, nothing, rows))
     step, state = run.load_state(like, step)
     return policy_of(state, spec, config, step, stored["data"]["name"])
 
 
-def initial_state(config: PolicyConfig, spec: Spec, mean: np.ndarray, scale: np.ndarray) -> TrainedState:
-    """The state before the first update; member i starts as a run of one member with seed `config.seed + i` does."""
+def initial_state(config: PolicyConfig, spec: Spec, mean: np.ndarray, scale: np.ndarray, rows: int = 0) -> TrainedState:
+    """The state before the first update; member i starts as a run of one member with seed `config.seed + i` does.
+
+    `rows` is the number of rows of the log, which priorities need.
+    """
     learner = over_seeds(make_agent(config.algo, spec, config.loop.steps))
     state = eqx.filter_jit(learner.init)(member_keys(config))
-    return TrainedState(state, Standardise(jnp.asarray(mean), jnp.asarray(scale)))
+    mass = jnp.full((config.seeds, rows), UNSEEN) if config.priority.kind == "td_error" else None
+    return TrainedState(state, Standardise(jnp.asarray(mean), jnp.asarray(scale)), mass)
 
 
 def member_keys(config: PolicyConfig) -> Array:

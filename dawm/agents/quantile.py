@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dawm.agents.base import Learner, imitation
+from dawm.agents.base import Learner, imitation, weighted
 from dawm.agents.critics import TwinCritic
 from dawm.agents.targets import RiskConfig, Target, one_step, risk
 from dawm.agents.td3 import Form, TD3Config, make_td3
@@ -63,11 +63,11 @@ def make_quantile(config: QuantileConfig, spec: Spec, steps: int, target: Target
 
     def critic_loss(critic, batch, y):
         z = jax.vmap(critic)(batch.obs, batch.action)
-        return quantile_loss(z, y[:, None]).mean(0).sum(), z.mean()
+        return weighted(quantile_loss(z, y[:, None]), batch).mean(0).sum(), z.mean()
 
     def actor_loss(worth, action, batch):
-        weight = config.alpha / jax.lax.stop_gradient(jnp.abs(worth).mean())
-        return -weight * worth.mean() + imitation(jnp.square(action - batch.action).mean(-1), batch)
+        weight = config.alpha / jax.lax.stop_gradient(weighted(jnp.abs(worth), batch).mean())
+        return -weight * weighted(worth, batch).mean() + imitation(jnp.square(action - batch.action).mean(-1), batch)
 
     size: dict[str, Any] = {"width": config.width, "depth": config.depth}
     form = Form(

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from dawm.agents.base import Learner, imitation
+from dawm.agents.base import Learner, imitation, weighted
 from dawm.agents.critics import TwinCritic, squared_loss
 from dawm.agents.targets import Target, one_step
 from dawm.agents.td3 import Form, TD3Config, make_td3
@@ -55,9 +55,9 @@ def make_rebrac(config: ReBRACConfig, spec: Spec, steps: int, target: Target = o
         return target(value, batch, config.discount) - config.discount * config.critic_penalty * strayed
 
     def actor_loss(q, action, batch):
-        weight = 1.0 / jax.lax.stop_gradient(jnp.abs(q).mean())
+        weight = 1.0 / jax.lax.stop_gradient(weighted(jnp.abs(q), batch).mean())
         penalty = imitation(jnp.square(action - batch.action).sum(-1), batch)
-        return config.actor_penalty * penalty - weight * q.mean()
+        return config.actor_penalty * penalty - weight * weighted(q, batch).mean()
 
     size: dict[str, Any] = {"width": config.width, "depth": config.depth}
     lowest = lambda critic, obs, action: jax.vmap(critic)(obs, action).min(-1)

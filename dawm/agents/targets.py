@@ -24,7 +24,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from dawm.agents.critics import bellman_target
 from dawm.errors import ConfigError
@@ -33,11 +33,27 @@ from dawm.types import Transition
 Value = Callable[[Array], Array]  # next observations (n, obs) -> values (n,), or (n, q) quantiles of them
 
 
+class Ahead(NamedTuple):
+    """What a learner tells a target that looks further than one step."""
+
+    act: Callable[[Array, PRNGKeyArray], Array]  # observations (n, obs) -> actions (n, act) of the targets' policy
+    each: Callable[[Array], Array]  # observations (n, obs) -> (n, critics), what each critic says of that policy
+    key: PRNGKeyArray  # of this update
+
+
+Outcomes = Callable[[Value, Transition, float], Array]  # (value, batch, discount) -> (b, m, ...)
+
+
 class Target(NamedTuple):
     """y of a batch: a measure over the outcomes of each row."""
 
-    outcomes: Callable[[Value, Transition, float], Array]  # (value, batch, discount) -> (b, m, ...)
+    outcomes: Outcomes
     measure: Callable[[Array], Array]  # (b, m) -> (b,)
+    look: Callable[[Ahead], Outcomes] | None = None  # the outcomes, where they depend on the policy; then use `under`
+
+    def under(self, ahead: Ahead) -> Target:
+        """The same target for a learner in its present state; itself, where it looks no further than one step."""
+        return self if self.look is None else Target(self.look(ahead), self.measure)
 
     def __call__(self, value: Value, batch: Transition, discount: float) -> Float[Array, " b"]:
         return self.measure(self.outcomes(value, batch, discount))

@@ -22,8 +22,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from dawm.agents.actors import DeterministicActor
 from dawm.agents.base import Learner, check_updates
-from dawm.agents.critics import moved
-from dawm.agents.targets import Target
+from dawm.agents.critics import absolute_error, moved
+from dawm.agents.targets import Ahead, Target
 from dawm.types import Spec, Transition
 
 
@@ -121,7 +121,10 @@ def make_td3(config: TD3Config, spec: Spec, form: Form, target: Target) -> Learn
     def update(state, batch, key):
         slow = state.slow
         value = lambda obs: form.next_value(slow.target_critic, obs, noisy(slow.target_actor, obs, key))
-        y = form.targets(target, value, batch, noisy(slow.target_actor, batch.next_obs, key))
+        act = lambda obs, key: noisy(slow.target_actor, obs, key)
+        each = lambda obs: _each(slow.target_critic, obs, act(obs, key))
+        ahead = Ahead(act, each, jr.fold_in(key, 0))  # of its own: `key` itself is what the noise is drawn from
+        y = form.targets(target.under(ahead), value, batch, noisy(slow.target_actor, batch.next_obs, key))
         (loss, q_mean), grad = eqx.filter_value_and_grad(form.critic_loss, has_aux=True)(state.critic, batch, y)
         change, critic_opt = optim.update(grad, state.critic_opt)
         critic = eqx.apply_updates(state.critic, change)
@@ -132,7 +135,15 @@ def make_td3(config: TD3Config, spec: Spec, form: Form, target: Target) -> Learn
         arrays = jax.lax.cond(step % config.policy_freq == 0, move, lambda arrays: arrays, arrays)
         slow = eqx.combine(arrays, static)
         metrics = {"actor/loss": slow.loss, "critic/loss": loss, "critic/q_mean": q_mean}
+        if batch.weight is not None:
+            metrics["critic/td_error"] = absolute_error(state.critic, batch, y)
         return TD3State(step, critic, critic_opt, slow), metrics
 
     value = lambda state: GreedyValue(state.slow.actor, state.critic, form.next_value)
     return Learner(init, update, lambda state: state.slow.actor, value)
+
+
+def _each(critic: Any, obs: Float[Array, "n obs"], action: Float[Array, "n act"]) -> Float[Array, "n critics"]:
+    """What each critic says, averaged over its quantiles if it has any."""
+    q = jax.vmap(critic)(obs, action)
+    return q.reshape(*q.shape[:2], -1).mean(-1)

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from dawm.agents.base import Learner, imitation
+from dawm.agents.base import Learner, imitation, weighted
 from dawm.agents.critics import TwinCritic, squared_loss
 from dawm.agents.targets import Target, one_step
 from dawm.agents.td3 import Form, TD3Config, make_td3
@@ -39,8 +39,8 @@ def make_td3bc(config: TD3BCConfig, spec: Spec, steps: int, target: Target = one
     del steps  # no schedule depends on the length of the run
 
     def actor_loss(q, action, batch):
-        weight = config.alpha / jax.lax.stop_gradient(jnp.abs(q).mean())
-        return -weight * q.mean() + imitation(jnp.square(action - batch.action).mean(-1), batch)
+        weight = config.alpha / jax.lax.stop_gradient(weighted(jnp.abs(q), batch).mean())
+        return -weight * weighted(q, batch).mean() + imitation(jnp.square(action - batch.action).mean(-1), batch)
 
     size: dict[str, Any] = {"width": config.width, "depth": config.depth}
     form = Form(

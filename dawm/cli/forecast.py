@@ -20,6 +20,7 @@ import jax.random as jr
 import numpy as np
 
 from dawm.agents.fit import train_policy
+from dawm.agents.priority import PriorityConfig
 from dawm.cli.parser import Outcome
 from dawm.data.dataset import Dataset
 from dawm.pipeline import environment_of, examined
@@ -47,8 +48,13 @@ FUTURES = 32  # generated at once while measuring
 MIB = 2**20
 
 
-def forecast_stages(source: str, config: RunConfig, stages: tuple[str, ...]) -> Outcome:
-    """What the given stages ("world_model", "generate", "policy") of a run would take."""
+def forecast_stages(
+    source: str, config: RunConfig, stages: tuple[str, ...], given: TrainedModel | None = None
+) -> Outcome:
+    """What the given stages ("world_model", "generate", "policy") of a run would take.
+
+    `given` is the world model that the targets of a policy look ahead in, where none is trained.
+    """
     data, _ = examined(source)
     say(f"measuring on {jax.devices()[0]} (a few updates of each stage; nothing is written)")
     seconds: dict[str, float] = {}
@@ -62,6 +68,7 @@ def forecast_stages(source: str, config: RunConfig, stages: tuple[str, ...]) -> 
     if "world_model" in stages or "generate" in stages:
         settings = config.world_model
         networks, model, train = untrained(data, settings)
+        given = TrainedModel(model, settings, data.spec, {}, {}, fresh=networks)
         if isinstance(model, AbstractDiffusionModel):
             sizes |= {"window": list(model.shape), "batch": settings.batch_size}
         sizes["parameters"] = parameter_counts(model, networks)
@@ -87,9 +94,13 @@ def forecast_stages(source: str, config: RunConfig, stages: tuple[str, ...]) -> 
     if "policy" in stages:
         alone = Planned(config.policy.algo.kind, config.policy, False)
         plan = policies_of(config) if "generate" in stages else [alone]
-        kinds = {p.config.algo: p.config for p in plan}  # what synthetic rows cost is the same
-        measured = {algo: policy_seconds(data, replace(policy, ratio=0.0)) for algo, policy in kinds.items()}
-        seconds |= {f"policy {p.name}": measured[p.config.algo] * p.config.loop.steps for p in plan}
+        shape = lambda p: (p.config.algo, p.config.expansion)  # what synthetic rows cost is the same
+        kinds = {shape(p): p.config for p in plan}
+        measured = {}
+        for kind, policy in kinds.items():
+            ahead = given if policy.expansion.horizon else None
+            measured[kind] = policy_seconds(data, replace(policy, ratio=0.0), ahead)
+        seconds |= {f"policy {p.name}": measured[shape(p)] * p.config.loop.steps for p in plan}
         sizes["policies"] = {p.name: p.config.seeds for p in plan}
         if "generate" in stages and (env := environment_of(data, config)) is not None:
             steps = len(plan) * config.policy.seeds * config.episodes * (data.info.horizon or int(data.lengths.max()))
@@ -148,8 +159,15 @@ def networks_seconds(train: Dataset, config: WorldModelConfig) -> float:
     return chunk_seconds(run, 20)
 
 
-def policy_seconds(data: Dataset, config: Any) -> float:
-    return chunk_seconds(lambda loop, monitor: train_policy(data, replace(config, loop=loop), monitor=monitor), 50)
+def policy_seconds(data: Dataset, config: Any, model: TrainedModel | None = None) -> float:
+    """Seconds per update; what futures cost, and priorities by their spread, is not in it."""
+    if config.priority.kind == "uncertainty":
+        config = replace(config, priority=PriorityConfig())
+
+    def run(loop, monitor):
+        return train_policy(data, replace(config, loop=loop), model=model, monitor=monitor)
+
+    return chunk_seconds(run, 50)
 
 
 def update_seconds(model: AbstractDiffusionModel, train: Dataset, config: WorldModelConfig) -> tuple[float, float]:

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import equinox as eqx
-import jax
 import numpy as np
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Float
 
 from dawm.agents.policy import TrainedPolicy
 from dawm.data.dataset import References
@@ -19,10 +17,7 @@ from dawm.evaluate.score import score_actions
 from dawm.planning.planner import Planner, PlannerConfig
 from dawm.run.config import to_dict
 from dawm.run.folder import RunFolder
-from dawm.types import Dynamics, Prediction
-from dawm.worldmodel.base import AbstractWorldModel, require_dynamics
 from dawm.worldmodel.trained import TrainedModel
-from dawm.worldmodel.yardsticks import gaussian_members
 
 
 @dataclass(frozen=True)
@@ -37,30 +32,6 @@ class PlayConfig:
     def __post_init__(self):
         if self.member < 0:
             raise ValueError(f"member is a seed of the policy, at least 0; got {self.member}")
-
-
-class Ending(eqx.Module):
-    """Other dynamics with the ends of a world model."""
-
-    dynamics: Any
-    model: AbstractWorldModel
-
-    @property
-    def count(self) -> int:
-        return self.dynamics.count
-
-    def advance(self, obs, action, source, key: PRNGKeyArray) -> Prediction:
-        out = self.dynamics.advance(obs, action, source, key)
-        ends = jax.vmap(jax.vmap(self.model.end_probability))(obs, action, out.next_obs)
-        return out._replace(terminal_prob=ends)
-
-
-def dynamics_of(trained: TrainedModel, name: str) -> Dynamics:
-    """What `PlayConfig.dynamics` names."""
-    if name == "model":
-        require_dynamics(trained.config.model, "planning")
-        return trained.model
-    return Ending(gaussian_members(trained.networks.ensemble, trained.model.scales, 0.0), trained.model)
 
 
 class Several:
@@ -100,7 +71,7 @@ def make_planner(trained: TrainedModel, config: PlayConfig, policy: TrainedPolic
             raise ConfigError(
                 "the policy's values are of normalised rewards, which the model's are not: set terminal_value=false."
             )
-    return Planner(dynamics_of(trained, config.dynamics), trained.spec, config.planner, policy=start, value=value)
+    return Planner(trained.dynamics(config.dynamics), trained.spec, config.planner, policy=start, value=value)
 
 
 def score_planner(

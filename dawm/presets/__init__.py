@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from dawm.agents.bc import BCConfig
 from dawm.agents.config import PolicyConfig
+from dawm.agents.expansion import ExpansionConfig
+from dawm.agents.priority import PriorityConfig
 from dawm.agents.targets import RiskConfig
 from dawm.errors import ConfigError, suggest
 from dawm.evaluate.calibrate import CalibrateConfig
@@ -75,17 +77,36 @@ class Planned(NamedTuple):
     config: PolicyConfig
     synthetic: bool  # whether synthetic data are mixed in
     futures: bool = False  # whether targets range over plausible futures
+    model: bool = False  # whether targets look ahead in the world model
 
 
 def policies_of(config: RunConfig) -> list[Planned]:
-    """Every policy of a run: behaviour cloning, the plain learner, and the learner with what the run adds to it."""
+    """Every policy of a run: behaviour cloning, the plain learner, and the learner with what the run adds to it.
+
+    Raises ConfigError where an addition needs futures and the run makes none.
+    """
     kind, real = config.policy.algo.kind, replace(config.policy, ratio=0.0)
-    plain = replace(real, risk=RiskConfig(), thin=0.0)
+    off: dict[str, Any] = {
+        "risk": RiskConfig(),
+        "thin": 0.0,
+        "expansion": ExpansionConfig(),
+        "priority": PriorityConfig(),
+    }
+    plain = replace(real, **off)
     rows = [Planned("bc", replace(plain, algo=BCConfig()), False)] if config.bc and kind != "bc" else []
     rows += [Planned(kind, plain, False)] if config.real_only else []
     rows += [Planned(f"{kind}-thin", replace(plain, thin=real.thin), False)] if real.thin > 0 else []
-    rows += [Planned(f"{kind}-futures", replace(real, thin=0.0), False, futures=True)] if config.futures else []
-    return [*rows, Planned(f"{kind}-dawm", replace(config.policy, risk=RiskConfig(), thin=0.0), True)]
+    rows += [Planned(f"{kind}-futures", replace(plain, risk=real.risk), False, futures=True)] if config.futures else []
+    if real.expansion.horizon > 0:
+        rows.append(Planned(f"{kind}-expansion", replace(plain, expansion=real.expansion), False, model=True))
+    if real.priority.kind != "none":
+        needs = real.priority.kind == "uncertainty"
+        if needs and not config.futures:
+            raise ConfigError(
+                "`policy.priority.kind` uncertainty is the spread of futures: set `futures`, for example 16"
+            )
+        rows.append(Planned(f"{kind}-priority", replace(plain, priority=real.priority), False, futures=needs))
+    return [*rows, Planned(f"{kind}-dawm", replace(config.policy, **off), True)]
 
 
 def _flatten(values: Mapping[str, Any], where: str = "") -> list[tuple[str, Any]]:

@@ -120,6 +120,10 @@ class Stage:
             risk = policy.get("risk") or {}
             level = "" if risk.get("measure", "mean") == "mean" else f" {risk['level']:g}"
             found.append(f"{risk.get('measure', 'mean')}{level} over futures")
+        if horizon := (policy.get("expansion") or {}).get("horizon"):
+            found.append(f"targets of {horizon} steps in the model")
+        if (kind := (policy.get("priority") or {}).get("kind", "none")) != "none":
+            found.append(f"rows drawn by {kind.replace('_', ' ')}")
         if policy.get("thin"):
             found.append("imitation by support")
         return tuple(found)

@@ -46,7 +46,7 @@ class GenerateConfig:
     """How many transitions, from where, and which return is asked for."""
 
     transitions: int = 100_000
-    starts: Literal["uniform", "high_return"] = "uniform"
+    starts: Literal["uniform", "high_return", "novel"] = "uniform"
     high_return: float = 0.5  # high_return: share of the best episodes (by return) that starts come from
     return_quantile: float | None = (
         None  # ask for this quantile of the data's return-to-go; None asks for the recorded one

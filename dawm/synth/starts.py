@@ -1,9 +1,10 @@
 """Where generation starts, and which return it asks for.
 
-Starts are recorded (s_t, a_t), or with `action_noise` recorded states and actions beside the recorded ones, of which
-only the model knows what they lead to. The return that is asked for is the recorded return-to-go of the start, or a
-quantile of the data's, times a factor: never a constant chosen by hand for a task. Asking for more than the data hold
-is possible and has hurt in our measurements.
+Starts are recorded (s_t, a_t): all alike, those of the best episodes, or more often where the log is thin. With
+`action_noise` they are recorded states and actions beside the recorded ones, of which only the model knows what they
+lead to. The return that is asked for is the recorded return-to-go of the start, or a quantile of the data's, times a
+factor: never a constant chosen by hand for a task. Asking for more than the data hold is possible and has hurt in our
+measurements.
 
 With `noising` below 1 a future does not begin as noise: what was recorded after the start is noised as far as the
 remaining levels of the sampler take away, and denoised again (SDEdit, Meng et al. 2022). Few levels keep it close.
@@ -17,6 +18,8 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from dawm.agents.cloning import log_support
+from dawm.agents.priority import PriorityConfig, novelty_mass
 from dawm.data.arrays import next_obs_unknown
 from dawm.data.dataset import Dataset
 from dawm.errors import ConfigError
@@ -36,7 +39,7 @@ class Starts:
         self.data, self.config = data, config
         self.rows = start_rows(data, config)
         self.return_to_go = return_to_go(data, model)
-        self.skip, self.near = 0, None
+        self.skip, self.near, self.odds = 0, None, None
         if config.noising < 1:
             if not isinstance(model.model, AbstractDiffusionModel):
                 raise ConfigError(
@@ -53,10 +56,13 @@ class Starts:
                     " episodes are too short. Leave it at 1."
                 )
 
+        if config.starts == "novel":
+            self.odds = novelty(data, self.rows, config.seed)
+
     def draw(self, count: int, rng: np.random.Generator) -> Start:
         """`count` starts, with replacement."""
         data, config = self.data, self.config
-        rows = rng.choice(self.rows, count)
+        rows = rng.choice(self.rows, count, p=self.odds)
         asked = self.return_to_go[rows]
         if config.return_quantile is not None:
             asked = np.full(count, np.quantile(self.return_to_go, config.return_quantile))
@@ -89,9 +95,19 @@ def _diffused(model, windows, notes, rows):
     return model.diffused(windows, notes, rows)
 
 
+def novelty(data: Dataset, rows: np.ndarray, seed: int) -> np.ndarray:
+    """Probability of each of some rows as a start, larger where little of the log is near: (n,), sums to 1.
+
+    The masses of `agents.priority`, novelty, with the default exponent: the rarest 1 % of the rows begin 16 % of the
+    futures.
+    """
+    mass = novelty_mass(log_support(data, seed), data.transitions(), PriorityConfig.exponent)[rows].astype(np.float64)
+    return mass / mass.sum()
+
+
 def start_rows(data: Dataset, config: GenerateConfig) -> np.ndarray:
     """The rows that may be a start: all of them, or those of the best episodes."""
-    if config.starts == "uniform":
+    if config.starts in ("uniform", "novel"):
         return np.arange(len(data))
     best = np.argsort(-data.returns)[: max(1, round(config.high_return * data.episodes))]
     return np.flatnonzero(np.isin(data.episode_of, best))

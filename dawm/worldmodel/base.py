@@ -78,6 +78,12 @@ class AbstractWorldModel(eqx.Module):
     def advance(self, obs: Array, action: Array, source: Array, key: PRNGKeyArray) -> Prediction:
         """See `types.Dynamics`. Raises ConfigError where the model has no dynamics."""
 
+    def first(self, members: int) -> AbstractWorldModel:
+        """The same model with at most so many members."""
+        if members >= self.count:
+            return self
+        raise NotImplementedError(f"{type(self).__name__} has {self.count} members and no way to keep {members}")
+
     def end_probability(
         self, obs: Float[Array, " obs"], action: Float[Array, " act"], next_obs: Float[Array, " obs"]
     ) -> Float[Array, ""]:

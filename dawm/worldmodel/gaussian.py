@@ -80,6 +80,14 @@ class EnsembleModel(AbstractWorldModel):
         ends = jax.vmap(jax.vmap(self.end_probability))(obs, action, out.next_obs)
         return out._replace(terminal_prob=ends)
 
+    def first(self, members):
+        """The same model with at most so many members: the best."""
+        if members >= self.count:
+            return self
+        rows = np.arange(members)
+        ensemble = eqx.tree_at(lambda e: e.members, self.ensemble, kept(self.ensemble.members, rows))
+        return eqx.tree_at(lambda m: (m.ensemble, m.elites), self, (ensemble, self.elites[rows]))
+
     def generate(self, start, key, skip=0):
         """One future by the best member; `generate_many` spreads futures over all of them."""
         one = jax.tree.map(lambda x: x[None], start)

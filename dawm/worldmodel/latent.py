@@ -21,6 +21,7 @@ the next state is poison in nearly deterministic tasks; the end is a classifier 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -181,6 +182,12 @@ class LatentModel(AbstractDiffusionModel):
             return jax.vmap(lambda *row: self._step(anchor, member, *row))(starts, *keys)
 
         return eqx.filter_vmap(one)(self.anchors, self.members, starts)
+
+    def first(self, members):
+        """The same model with at most so many members."""
+        keep = lambda tree: jax.tree.map(lambda leaf: leaf[:members] if eqx.is_array(leaf) else leaf, tree)
+        config = dataclasses.replace(self.config, members=min(members, self.count))
+        return dataclasses.replace(self, anchors=keep(self.anchors), members=keep(self.members), config=config)
 
     def generate(self, start, key, skip=0):
         """One future by the first member; `generate_many` spreads futures over all of them."""

@@ -19,9 +19,10 @@ from dawm.errors import FileError
 from dawm.run import checkpoint
 from dawm.run.config import from_dict
 from dawm.run.folder import RunFolder
-from dawm.types import Segment, Spec, Start
+from dawm.types import Dynamics, Segment, Spec, Start
 from dawm.uncertainty.recalibrate import Recalibration
 from dawm.worldmodel.base import AbstractWorldModel
+from dawm.worldmodel.dynamics import dynamics_of
 from dawm.worldmodel.networks import Networks
 
 if TYPE_CHECKING:
@@ -65,6 +66,15 @@ class TrainedModel:
         for leaf in jax.tree.leaves(eqx.filter(self.model, eqx.is_array)):
             digest.update(np.asarray(leaf).tobytes())
         return digest.hexdigest()
+
+    @property
+    def record(self) -> dict[str, str]:
+        """Its path and its fingerprint, for the folders of runs that use it."""
+        return {"path": self.known_as or str(self.folder), "fingerprint": self.fingerprint}
+
+    def dynamics(self, name: str = "model", members: int | None = None) -> Dynamics:
+        """What planners and value expansion ask for steps; see `worldmodel.dynamics.dynamics_of`."""
+        return dynamics_of(self, name, members)
 
     @cached_property
     def networks(self) -> Networks:

@@ -12,12 +12,12 @@ from dawm.data.dataset import Dataset, DatasetInfo
 from dawm.errors import ConfigError
 from dawm.evaluate.calibrate import calibrate_model
 from dawm.nets.mlp import MLPBodyConfig
-from dawm.planning.play import dynamics_of
 from dawm.presets import RunConfig
 from dawm.synth.futures import build_library
 from dawm.synth.generator import GenerateConfig, generate
 from dawm.synth.safeguards import SafeguardConfig
 from dawm.types import Start
+from dawm.worldmodel.dynamics import dynamics_of
 from dawm.worldmodel.fit import annotated, assemble, training_rows
 from dawm.worldmodel.networks import Networks, fit_scales
 from dawm.worldmodel.trained import TrainedModel
@@ -116,7 +116,7 @@ def test_nothing_that_needs_dynamics_is_begun(trained, data, tmp_path):
         calibrate_model(trained, data, folder=tmp_path)
     with pytest.raises(ConfigError, match=refused.format("a library of futures")):
         build_library(trained, data, folder=tmp_path / "futures")
-    with pytest.raises(ConfigError, match=refused.format("planning")):
+    with pytest.raises(ConfigError, match=refused.format("looking ahead in it")):
         dynamics_of(trained, "model")
     with pytest.raises(ConfigError, match=refused.format("a policy that acts in it")):
         generate(trained, data, GenerateConfig(actions="policy"), folder=tmp_path / "made")
