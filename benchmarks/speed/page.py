@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.command import finish
-from dawm.sweep.markdown import markdown
 from benchmarks.speed.registry import MEASUREMENTS
 from benchmarks.speed.store import read
 from benchmarks.speed.tables import peak_of, section
+from dawm.sweep.markdown import markdown
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
 OPENING = """# How fast it is

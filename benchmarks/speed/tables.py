@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dawm.sweep.markdown import markdown
 from benchmarks.speed.comparison import QUIET
+from dawm.sweep.markdown import markdown
 
 NOTHING = "–"
 DISTURBED = "†"
