@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -23,6 +24,7 @@ hook = install_import_hook(
     ["dawm.diffusion", "dawm.nets", "dawm.uncertainty", "dawm.data.sampling"], "beartype.beartype"
 )
 
+import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
@@ -30,6 +32,19 @@ import pytest  # noqa: E402
 def pytest_sessionfinish(session):
     if not hasattr(session.config, "workerinput"):  # the process that started the others
         shutil.rmtree(COMPILED, ignore_errors=True)
+
+
+MAPS = Path("/proc/self/maps")
+MANY = 20_000  # memory maps; Linux allows a process 65,530, every compiled program takes some, and XLA dies of one more
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Forget what is compiled once it is much: between files, which share few programs."""
+    yield
+    if MAPS.exists() and len(MAPS.read_bytes().splitlines()) > MANY:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")
