@@ -52,7 +52,7 @@ class ExpansionConfig:
     deviations: float = 1.0
     members: int = 5  # of the model, at most
     particles: int = 1  # futures of each member; with a library of futures, those take their place
-    dynamics: Literal["model", "ensemble"] = "model"  # ensemble: the Gaussian ensemble that was trained beside it
+    dynamics: Literal["model", "ensemble", "anchor"] = "model"  # see `worldmodel/dynamics.py`
 
     def __post_init__(self):
         if self.horizon < 0:

@@ -17,7 +17,7 @@ def flags(parser: Parser) -> None:
     parser.flag("--seed", metavar="N", type=whole, default=10_000, help="seed of the first episode (10000)")
     parser.flag(
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="assignments",
-        help="as planner.horizon=5, planner.search.kind=cem, planner.risk.measure=cvar, dynamics=ensemble",
+        help="as planner.horizon=5, planner.search.kind=cem, planner.risk.measure=cvar, dynamics=anchor",
     )  # fmt: skip
     parser.common()
 

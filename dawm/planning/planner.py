@@ -33,6 +33,7 @@ class PlannerConfig:
     refinements: int = 3
     particles: int = 1  # futures of a plan, for each member of the model
     spread: float = 0.5  # standard deviation of the first candidates, in units of half the action range
+    correlation: float = 0.0  # of a candidate's deviations from one step to the next
     discount: float = 0.99
     risk: RiskConfig = field(default_factory=RiskConfig)  # over the futures of a plan
     seed: int = 0
@@ -41,6 +42,8 @@ class PlannerConfig:
         for name in ("horizon", "candidates", "refinements", "particles"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.correlation < 1:
+            raise ValueError(f"correlation must be in [0, 1), got {self.correlation}")
         if self.spread <= 0 or not 0 < self.discount <= 1:
             raise ValueError(f"spread must be positive and discount in (0, 1], got {self.spread}, {self.discount}")
 
@@ -98,12 +101,27 @@ def _plan(model, obs, plan, key, spec: Spec, config: PlannerConfig, policy, valu
     for i in range(config.refinements):
         key_draw, key_score = jr.split(jr.fold_in(key, i))
         count = max(config.candidates - fixed.shape[1] - 1, 1)
-        drawn = mean[:, None] + spread[:, None] * jr.normal(key_draw, (n, count, horizon, act_dim))
+        noise = _correlated(jr.normal(key_draw, (n, count, horizon, act_dim)), config.correlation)
+        drawn = mean[:, None] + spread[:, None] * noise
         plans = jnp.clip(jnp.concatenate([fixed, mean[:, None], drawn], 1), -1.0, 1.0)
         mean, spread = refine(scored(plans, key_score), plans, mean, spread, config.search)
     final = jnp.clip(mean, -1.0, 1.0)
     shifted = jnp.concatenate([final[:, 1:], final[:, -1:]], 1)
     return centre + scale * final[:, 0], shifted
+
+
+def _correlated(noise: Float[Array, "n c h a"], correlation: float) -> Float[Array, "n c h a"]:
+    """Standard normal noise, its steps independent, as a stationary autoregression of that correlation."""
+    if correlation == 0:
+        return noise
+
+    def step(before, now):
+        now = correlation * before + jnp.sqrt(1 - correlation**2) * now
+        return now, now
+
+    steps = jnp.moveaxis(noise, 2, 0)
+    _, rest = jax.lax.scan(step, steps[0], steps[1:])
+    return jnp.moveaxis(jnp.concatenate([steps[:1], rest]), 0, 2)
 
 
 def _policy_plan(model, obs, policy, horizon: int, centre, scale, key) -> Float[Array, "n 1 h act"]:

@@ -25,7 +25,7 @@ class PlayConfig:
     """A planner and what it plans with."""
 
     planner: PlannerConfig = field(default_factory=PlannerConfig)
-    dynamics: Literal["model", "ensemble"] = "model"  # the diffusion model, or the Gaussian ensemble trained beside it
+    dynamics: Literal["model", "ensemble", "anchor"] = "model"  # see `worldmodel/dynamics.py`
     member: int = 0  # seed of the policy that warms up
     terminal_value: bool = True  # what the policy's critic says of the last state; needs one
 

@@ -1,4 +1,9 @@
-"""What a trained world model can be asked for single steps as: itself, or the ensemble that was trained beside it."""
+"""What a trained world model can be asked for single steps as: itself, or one of the networks beside it.
+
+    model      futures of the world model, with all that it leaves open
+    ensemble   the Gaussian ensemble that was trained beside it: no denoising steps
+    anchor     the point prediction that the world model is built on: no chance, one network, a fiftieth of the cost
+"""
 
 from __future__ import annotations
 
@@ -6,15 +11,37 @@ from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from dawm.types import Dynamics, Prediction
 from dawm.worldmodel.base import AbstractWorldModel, require_dynamics
+from dawm.worldmodel.onestep import Scales, StepNetwork
 from dawm.worldmodel.yardsticks import gaussian_members
 
 if TYPE_CHECKING:
     from dawm.worldmodel.trained import TrainedModel
+
+
+class PointPrediction(eqx.Module):
+    """A one-step network as dynamics without chance."""
+
+    network: StepNetwork
+    scales: Scales
+
+    @property
+    def count(self) -> int:
+        """One member."""
+        return 1
+
+    def advance(self, obs, action, source, key: PRNGKeyArray) -> Prediction:
+        """See `types.Dynamics`; ends are not predicted."""
+        del key
+        x = jax.vmap(jax.vmap(self.scales.inputs))(obs, action)
+        change = jax.vmap(jax.vmap(self.network))(x)
+        following, reward = jax.vmap(jax.vmap(self.scales.outcome))(obs, change)
+        return Prediction(following, reward, jnp.zeros(source.shape))
 
 
 class Ending(eqx.Module):
@@ -36,12 +63,15 @@ class Ending(eqx.Module):
 
 
 def dynamics_of(trained: TrainedModel, name: str, members: int | None = None) -> Dynamics:
-    """The diffusion model ("model"), or the Gaussian ensemble with the model's ends ("ensemble"), which needs no
-    denoising; the first `members` of its members, or all of them. Raises ConfigError of a model without dynamics.
+    """One of the dynamics above, each with the model's ends; the first `members` of its members, or all of them.
+
+    Raises ConfigError of a model without dynamics.
     """
     if name == "model":
         require_dynamics(trained.config.model, "looking ahead in it")
         return trained.model if members is None else trained.model.first(members)
+    if name == "anchor":
+        return Ending(PointPrediction(trained.networks.anchor, trained.model.scales), trained.model)
     ensemble = trained.networks.ensemble
     kept = None if members is None else np.arange(min(members, ensemble.count))
     return Ending(gaussian_members(ensemble, trained.model.scales, 0.0, kept), trained.model)

@@ -1,0 +1,35 @@
+"""What a trained model gives to those who ask for single steps."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import linear_world
+import numpy as np
+import pytest
+
+
+@pytest.mark.parametrize("name", ["model", "ensemble", "anchor"])
+def test_every_choice_follows_the_linear_world(trained, data, name):
+    dynamics = trained.dynamics(name)
+    rows, count = slice(0, 200), (dynamics.count, 200)
+    wide = lambda leaf: jnp.broadcast_to(jnp.asarray(leaf[rows], jnp.float32), (dynamics.count, *leaf[rows].shape))
+    ask = jax.jit(lambda key: dynamics.advance(wide(data.obs), wide(data.action), jnp.full(count, -1), key))
+    out = jax.vmap(ask)(jr.split(jr.key(0), 32))
+    law = jnp.asarray(linear_world.mean_step(data.obs[rows], data.action[rows]))
+    np.testing.assert_allclose(out.next_obs.mean((0, 1)), law, atol=0.2)
+    assert ((out.terminal_prob >= 0) & (out.terminal_prob <= 1)).all()
+
+
+def test_the_anchor_knows_no_chance(trained, data):
+    dynamics = trained.dynamics("anchor")
+    ask = lambda key: dynamics.advance(
+        jnp.asarray(data.obs[None, :50], jnp.float32),
+        jnp.asarray(data.action[None, :50], jnp.float32),
+        jnp.full((1, 50), -1),
+        key,
+    )
+    one, other = ask(jr.key(0)), ask(jr.key(1))
+    assert dynamics.count == 1
+    assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), one, other)))
