@@ -1,8 +1,8 @@
 """What a trained world model can be asked for single steps as: itself, or one of the networks beside it.
 
-    model      futures of the world model, with all that it leaves open
-    ensemble   the Gaussian ensemble that was trained beside it: no denoising steps
-    anchor     the point prediction that the world model is built on: no chance, one network, a fiftieth of the cost
+model      futures of the world model, with all that it leaves open
+ensemble   the Gaussian ensemble that was trained beside it: no denoising steps
+anchor     the point prediction that the world model is built on: no chance, one network, a fiftieth of the cost
 """
 
 from __future__ import annotations
