@@ -38,7 +38,7 @@ def pieces(suite: Suite) -> list[Piece]:
     made = sorted({m.synthetic for m in methods.values() if m.ratio > 0} | set(suite.synthetic))
     libraries = sorted(suite.futures)
     models = {suite.model_of("synthetic", n) for n in made} | {suite.model_of("futures", n) for n in libraries}
-    models |= {m.model for m in methods.values() if m.planner is not None}
+    models |= {m.model for m in methods.values() if m.planner is not None or m.looks_ahead}
     models = sorted(models | set(suite.models))
     corrected = "model" if suite.calibrate is None else "calibration"  # what comes before futures
     out = [Piece(d, "data", ()) for d in suite.datasets]
@@ -49,11 +49,22 @@ def pieces(suite: Suite) -> list[Piece]:
         ("futures", libraries, lambda name: called(corrected, suite.model_of("futures", name))),
     ):
         out += [Piece(d, called(stage, n), (f"{d}/{before(n)}",)) for n in names for d in suite.datasets]
-    learners_first = sorted(methods, key=lambda name: methods[name].planner is not None)
     for dataset in suite.datasets:
-        for name in learners_first:
+        for name in methods:
             needs = _needs(methods[name])
             out.append(Piece(dataset, name, tuple(f"{dataset}/{need}" for need in needs or ["data"])))
+    acted = {called("synthetic", n): suite.actor_of(n) for n in made if suite.actor_of(n)}
+    out = [p._replace(needs=(*p.needs, f"{p.dataset}/{acted[p.what]}")) if p.what in acted else p for p in out]
+    return _in_order(out)
+
+
+def _in_order(every: list[Piece]) -> list[Piece]:
+    """The same pieces, each as early as what it needs allows; their order is kept otherwise."""
+    out, left = [], every
+    while left:
+        done = {p.name for p in out}
+        ready = [p for p in left if done.issuperset(p.needs)]
+        out, left = out + ready, [p for p in left if p not in ready]
     return out
 
 
@@ -62,6 +73,7 @@ def _needs(method: Method) -> list[str]:
     if method.planner is not None:
         return [called("model", method.model), *([method.warmed_by] if method.warmed_by else [])]
     needs = [called("synthetic", method.synthetic)] if method.ratio > 0 else []
+    needs += [called("model", method.model)] if method.looks_ahead else []
     return needs + ([called("futures", method.futures)] if method.futures else [])
 
 

@@ -23,6 +23,7 @@ further ones, in folders such as model-latent and synthetic-careful, say what di
     [synthetic.careful]            # asks for `model` (or "dawm")
     model = "latent"
     safeguards.penalty = 1.0
+    policy = "bc"                  # optional: futures under this method's policy, a learner on real data alone
 
     [futures.latent]               # outcomes for TD targets
     model = "latent"
@@ -34,6 +35,7 @@ further ones, in folders such as model-latent and synthetic-careful, say what di
     synthetic = "careful"
     futures = "latent"
     policy.risk.measure = "cvar"   # over [policy]
+    # policy.expansion.horizon = 3 # TD targets of three steps in `model` (or "dawm")
 
     [methods.plan]                 # a planner is no learner: it acts by searching in a world model
     planner.planner.horizon = 5    # the settings of `dawm plan --set`
@@ -95,19 +97,28 @@ class Method:
     futures: str = ""  # which of the libraries its TD targets range over; "" for the recorded outcomes
     policy: Any = field(default_factory=dict)  # over the suite's; of a planner: the method that warms it up
     planner: dict[str, Any] | None = None  # settings of `dawm.planning.play.PlayConfig`
-    model: str = PLAIN  # that a planner plans in
+    model: str = PLAIN  # that a planner plans in, or that the targets of a learner look ahead in
 
     def __post_init__(self):
         if (self.algo is None) == (self.planner is None):
             raise ValueError("a method has either an `algo`, which learns, or a `planner`")
         if self.planner is None and not (isinstance(self.algo, (str, dict)) and isinstance(self.policy, dict)):
             raise ValueError("`algo` is a name or a table with a `kind`, and `policy` a table of settings")
-        if self.planner is None and self.model != PLAIN:
-            raise ValueError("`model` is what a planner plans in; a learner names `synthetic` data or `futures`")
+        if self.planner is None and self.model != PLAIN and not self.looks_ahead:
+            raise ValueError(
+                "`model` is what a planner plans in, or targets look ahead in (policy.expansion); a learner names"
+                " `synthetic` data or `futures`"
+            )
         if self.planner is not None and (self.ratio or self.synthetic != PLAIN or self.futures):
             raise ValueError("a planner learns nothing, so it has no `ratio`, `synthetic` or `futures`")
         if self.planner is not None and not (isinstance(self.policy, str) or self.policy == {}):
             raise ValueError("`policy` of a planner is the name of a method")
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether the targets of a learner look several steps ahead in a world model."""
+        expansion = self.policy.get("expansion", {}) if isinstance(self.policy, Mapping) else {}
+        return self.planner is None and isinstance(expansion, Mapping) and expansion.get("horizon", 0) > 0
 
     @property
     def warmed_by(self) -> str:
@@ -164,7 +175,13 @@ class Suite:
         return merge(base, {"world_model": without(table, "preset")}).world_model
 
     def generate_config(self, name: str = PLAIN) -> GenerateConfig:
-        return merge(self.run_config(), {"generate": without(self.synthetic.get(name, {}), "model")}).generate
+        table = without(without(self.synthetic.get(name, {}), "model"), "policy")
+        acted = {"actions": "policy"} if self.actor_of(name) else {}
+        return merge(self.run_config(), {"generate": table | acted}).generate
+
+    def actor_of(self, name: str) -> str:
+        """The method whose policy acts in synthetic data; "" where the model itself fills in the actions."""
+        return self.synthetic.get(name, {}).get("policy", "")
 
     def futures_config(self, name: str) -> FuturesConfig:
         return from_dict(FuturesConfig, {"seed": self.seed} | without(self.futures[name], "model"), f"futures.{name}.")
@@ -215,6 +232,10 @@ def read_suite(path: str | Path, hooks: Hooks = NO_HOOKS) -> Suite:
         for name in getattr(suite, stage):
             check(name)
             _require(suite.model_of(stage, name) in (PLAIN, *suite.models), name, "model")
+    for name in suite.synthetic:
+        if actor := suite.actor_of(name):
+            real = [m for m in suite.methods if suite.method(m).planner is None and not suite.method(m).ratio]
+            _require(actor in real, name, "policy", "as a learner on real data alone")
     suite.calibrate_config()
     return suite
 
@@ -230,6 +251,7 @@ def _check_method(suite: Suite, name: str) -> None:
     suite.policy_config(name)
     _require(method.ratio == 0 or method.synthetic in (PLAIN, *suite.synthetic), name, "synthetic")
     _require(not method.futures or method.futures in suite.futures, name, "futures")
+    _require(not method.looks_ahead or method.model in (PLAIN, *suite.models), name, "model")
 
 
 def _require(known: bool, name: str, key: str, how: str = "") -> None:

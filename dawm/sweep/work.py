@@ -50,7 +50,8 @@ def do(sweep: Sweep, piece: Piece) -> None:
     elif stage == "calibration":
         calibrate_model(TrainedModel.load(folder), data, suite.calibrate_config(), folder=folder)
     elif stage == "synthetic":
-        generate(_model(sweep, stage, name, folder), data, suite.generate_config(name), folder=folder)
+        settings, acting = suite.generate_config(name), _acting(suite.actor_of(name), folder)
+        generate(_model(sweep, stage, name, folder), data, settings, folder=folder, **acting)
     elif stage == "futures":
         build_library(_model(sweep, stage, name, folder), data, suite.futures_config(name), folder=folder)
     else:
@@ -60,6 +61,13 @@ def do(sweep: Sweep, piece: Piece) -> None:
 
 def _model(sweep: Sweep, stage: str, name: str, folder: Path) -> TrainedModel:
     return stored_model(folder.parent / called("model", sweep.suite.model_of(stage, name)), used_in=folder)
+
+
+def _acting(method: str, folder: Path) -> dict[str, Any]:
+    """The policy that acts in synthetic data, and its path from there; nothing where none does."""
+    if not method:
+        return {}
+    return {"policy": load_policy(folder.parent / "policies" / method), "policy_path": f"../policies/{method}"}
 
 
 def is_done(sweep: Sweep, piece: Piece) -> bool:
@@ -155,9 +163,10 @@ def _train_and_score(
         synthetic = stored_synthetic(above / called("synthetic", method.synthetic), used_in=folder)
     if method.futures:
         futures = stored_futures(above / called("futures", method.futures), used_in=folder)
+    model = stored_model(above / called("model", method.model), used_in=folder) if method.looks_ahead else None
     run = RunFolder(folder)
     if not run.finished:
-        train_policy(data, config, synthetic=synthetic, futures=futures, folder=folder)
+        train_policy(data, config, synthetic=synthetic, futures=futures, model=model, folder=folder)
     if not (folder / "scores.json").exists():
         score_policy(folder, str(data.info.env), **playing)
     for env in _missing(task, folder):

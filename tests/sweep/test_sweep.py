@@ -23,14 +23,15 @@ from dawm.sweep.plan import Sweep
 from dawm.sweep.suite import Task, read_suite
 from dawm.sweep.table import read_results, write_table
 from dawm.sweep.work import do, is_done
-from tests.sweep.tiny_suite import PLANNERS, SUITE, write_log
+from dawm.synth.generator import load_synthetic
+from tests.sweep.tiny_suite import ACTED, PLANNERS, SUITE, write_log
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("suite")
     write_log(place / "linear.npz")
-    (place / "tiny.toml").write_text(SUITE + PLANNERS)
+    (place / "tiny.toml").write_text(SUITE + PLANNERS + ACTED)
     return place
 
 
@@ -62,6 +63,8 @@ def finished(folder):
             "`methods.warm.planner.planner.horizn`; did you mean `horizon`",
         ),
         (("planner.horizon = 2,", "member = 1,"), "`methods.warm.planner.member` cannot be set"),
+        (('[synthetic.acted]\npolicy = "bc"', '[synthetic.acted]\npolicy = "warm"'), "as a learner on real data alone"),
+        (('dynamics = "anchor" }', 'dynamics = "anchor" }\nmodel = "none"'), "`td3bc-ahead` names a `model`"),
         (("episodes = 1", "extra = {}"), "unknown setting `datasets.linear.extra`"),
         (("[datasets.linear]", '[datasets."../up"]'), "names a folder"),
         (
@@ -71,7 +74,7 @@ def finished(folder):
     ],
 )
 def test_mistakes_are_named(folder, tmp_path, change, message):
-    text = SUITE + PLANNERS
+    text = SUITE + PLANNERS + ACTED
     assert change[0] in text
     (tmp_path / "wrong.toml").write_text(text.replace(*change, 1))
     with pytest.raises(ConfigError, match=re.escape(message)):
@@ -85,6 +88,9 @@ def test_planners_come_after_their_model_and_their_policy(folder):
         "linear/bc": ("linear/data",),
         "linear/warm": ("linear/model", "linear/bc"),
         "linear/cold": ("linear/model",),
+        "linear/synthetic-acted": ("linear/model", "linear/bc"),
+        "linear/td3bc-acted": ("linear/synthetic-acted",),
+        "linear/td3bc-ahead": ("linear/model",),
     }
 
 
@@ -108,6 +114,14 @@ def test_each_planner_is_the_one_of_its_seed(finished):
     config = finished.suite.play_config("cold")
     other = replace(config, planner=replace(config.planner, seed=1))
     assert score_planner(model, "Pendulum-v1", other, episodes=1)["returns"][0] == cold["returns"][1]
+
+
+def test_synthetic_steps_are_those_of_the_policy(finished):
+    place = finished.out / "linear"
+    made, policy = load_synthetic(place / "synthetic-acted"), load_policy(place / "policies" / "bc")
+    actions = np.asarray(policy.act(np.stack([made.obs] * 2)))
+    assert np.isclose(actions, made.action, atol=1e-5).all(-1).any(0).all()  # of one seed or the other
+    assert (made.lengths == 3).all()
 
 
 def test_planners_are_in_the_table_and_the_report(finished):
@@ -136,7 +150,7 @@ def test_the_command_does_nothing_twice(finished, folder, capsys):
     words = ["sweep", str(folder / "tiny.toml"), "--out", str(finished.out), "--json"]
     assert main([*words, "--list"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert [p["done"] for p in listed["pieces"]] == [True] * 5
+    assert [p["done"] for p in listed["pieces"]] == [True] * 8
     assert main(words) == 0
     result = json.loads(capsys.readouterr().out)
     assert (len(result["finished"]), result["done"], result["failed"], result["left"]) == (5, [], [], [])

@@ -47,6 +47,23 @@ policy = "bc"
 planner = { dynamics = "ensemble", planner = { horizon = 2, candidates = 6, refinements = 1 } }
 """
 
+ACTED = """
+[synthetic.acted]
+policy = "bc"
+transitions = 60
+shard = 32
+length = 3
+
+[methods.td3bc-acted]
+algo = { kind = "td3bc", width = 8 }
+ratio = 0.5
+synthetic = "acted"
+
+[methods.td3bc-ahead]
+algo = { kind = "td3bc", width = 8 }
+policy.expansion = { horizon = 2, dynamics = "anchor" }
+"""
+
 
 def write_log(path) -> None:
     """A stable linear system with Pendulum's sizes: three states, one action in [-2, 2]; 12 cut episodes."""
