@@ -16,7 +16,7 @@ from benchmarks.command import finish
 from benchmarks.speed.registry import MEASUREMENTS
 from benchmarks.speed.store import read
 from benchmarks.speed.tables import peak_of, section
-from dawm.sweep.markdown import markdown
+from dawm.sweep.markdown import markdown_table
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
 OPENING = """# How fast it is
@@ -60,7 +60,7 @@ def _machine(result: dict[str, Any], threads: str) -> str:
         ["versions", versions],
         ["commit", str(facts["commit"])],
     ]
-    return markdown(["machine", ""], rows) + "\n"
+    return markdown_table(["machine", ""], rows) + "\n"
 
 
 def main(arguments: list[str] | None = None) -> int:

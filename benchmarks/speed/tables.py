@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.speed.comparison import QUIET
-from dawm.sweep.markdown import markdown
+from dawm.sweep.markdown import markdown_table
 
 NOTHING = "–"
 DISTURBED = "†"
@@ -23,11 +23,13 @@ def section(record: dict[str, Any], peak: float | None = None) -> str:
     shares = peak is not None and any("gflops" in p for row in rows for p in row["programs"].values())
     first = {next(iter(row["programs"])) for row in rows}
     header = ["what", first.pop() if len(first) == 1 else "ours", "peer", "ratio"] + ["share of peak"] * shares
-    text = markdown(header, [line for row in rows for line in _lines(row, peak if shares else None)])
+    text = markdown_table(header, [line for row in rows for line in _lines(row, peak if shares else None)])
     for row in rows:
         if "stages" in row:
             stages = [[name, f"{seconds:.1f}"] for name, seconds in row["stages"].items()]
-            text += f"\n\n{row['what']}: peak memory {number(row['peak'])} MiB\n\n" + markdown(["stage", "s"], stages)
+            text += f"\n\n{row['what']}: peak memory {number(row['peak'])} MiB\n\n" + markdown_table(
+                ["stage", "s"], stages
+            )
     if DISTURBED in text:
         text += f"\n\n{DISTURBED} The machine was busy: the program had less than {QUIET:.0%} of its core."
     return text
