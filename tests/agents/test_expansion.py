@@ -213,7 +213,12 @@ def log(n=400, seed=0):
     return dataset(rows(state, action, 2 * state[:, 0] + action[:, 0], 0.9 * state + 0.5 * action, False), 2.0, 20)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in AGENTS if kind != "bc"])
+SLOW = ("rebrac", "quantile")  # the others cover both kinds of learner
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind in SLOW)) for kind in AGENTS if kind != "bc"]
+)
 def test_every_learner_trains_resumes_to_the_same_bits_and_records_the_model(kind, tmp_path):
     data = log(100)
     loop = LoopConfig(steps=20, chunk=10, monitor_every=10, save_every=10)
@@ -238,6 +243,7 @@ def test_every_learner_trains_resumes_to_the_same_bits_and_records_the_model(kin
     assert not np.array_equal(plain.act(obs), load_policy(tmp_path / "cut").act(obs))
 
 
+@pytest.mark.slow
 def test_values_are_learnt_in_fewer_updates():
     """With alpha 0 the policy clones a = -0.3 s, whose value is 1.7 s / (1 - 0.75 γ); the start value is 0."""
     data = log()

@@ -250,6 +250,7 @@ def test_nested_interval_covers_seeds_and_episodes(rng):
     assert 0.7 < (one_high - one_low) / (2 * 1.96 * 2 / np.sqrt(50)) < 1.3  # one seed: its episodes only
 
 
+@pytest.mark.slow
 def test_the_command_goes_on_where_it_was_left(suite_file, tmp_path, capsys):
     """Two pieces in processes of their own; the second call finds everything done."""
     out = tmp_path / "runs"

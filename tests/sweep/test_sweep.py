@@ -154,7 +154,7 @@ def test_the_command_does_nothing_twice(finished, folder, capsys):
     assert main(words) == 0
     result = json.loads(capsys.readouterr().out)
     assert (len(result["finished"]), result["done"], result["failed"], result["left"]) == (8, [], [], [])
-    assert [m["method"] for m in result["tasks"][0]["methods"]] == ["bc", "cold", "warm"]
+    assert [m["method"] for m in result["tasks"][0]["methods"]] == ["bc", "td3bc-ahead", "td3bc-acted", "cold", "warm"]
     assert json.loads((finished.out / "table.json").read_text())["tasks"] == result["tasks"]
 
 
