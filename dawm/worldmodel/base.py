@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from dawm.data.dataset import Dataset
 from dawm.data.normalise import Standard
 from dawm.data.windows import Windows
-from dawm.diffusion.process import Process
+from dawm.diffusion.process import Process, make_process
 from dawm.errors import ConfigError
 from dawm.types import Prediction, Segment, Spec, Start
 from dawm.worldmodel.ends import EndNetwork, end_inputs
@@ -78,11 +78,9 @@ class AbstractWorldModel(eqx.Module):
     def advance(self, obs: Array, action: Array, source: Array, key: PRNGKeyArray) -> Prediction:
         """See `types.Dynamics`. Raises ConfigError where the model has no dynamics."""
 
+    @abc.abstractmethod
     def first(self, members: int) -> AbstractWorldModel:
-        """The same model with at most so many members."""
-        if members >= self.count:
-            return self
-        raise NotImplementedError(f"{type(self).__name__} has {self.count} members and no way to keep {members}")
+        """The same model with at most so many members, at least one."""
 
     def end_probability(
         self, obs: Float[Array, " obs"], action: Float[Array, " act"], next_obs: Float[Array, " obs"]
@@ -119,9 +117,9 @@ class AbstractDiffusionModel(AbstractWorldModel):
         """The windows that start at `rows` as they are diffused, with the notes of `annotate`."""
 
     @property
-    @abc.abstractmethod
     def process(self) -> Process:
         """The diffusion."""
+        return make_process(self.config.process)
 
     @property
     @abc.abstractmethod

@@ -28,6 +28,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from dawm.nets.ensemble import joined, kept, shares, size
 from dawm.types import Prediction, tree_rows
 from dawm.worldmodel.base import AbstractWorldModel, Parts, single_step
+from dawm.worldmodel.dynamics import Ending
 from dawm.worldmodel.ends import EndNetwork
 from dawm.worldmodel.onestep import GaussianEnsemble, Scales
 from dawm.worldmodel.yardsticks import GaussianMembers, best_members, gaussian_members
@@ -76,9 +77,7 @@ class EnsembleModel(AbstractWorldModel):
         return gaussian_members(self.ensemble, self.scales, 0.0)
 
     def advance(self, obs, action, source, key):
-        out = self.forecaster.advance(obs, action, source, key)
-        ends = jax.vmap(jax.vmap(self.end_probability))(obs, action, out.next_obs)
-        return out._replace(terminal_prob=ends)
+        return Ending(self.forecaster, self).advance(obs, action, source, key)
 
     def first(self, members):
         """The same model with at most so many members: the best."""

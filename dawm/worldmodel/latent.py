@@ -33,7 +33,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from dawm.data.windows import Windows
-from dawm.diffusion.process import Process, ProcessConfig, make_process
+from dawm.diffusion.process import ProcessConfig
 from dawm.nets import ensemble
 from dawm.nets.mlp import MLP, MLPBodyConfig
 from dawm.nets.registry import BodyConfig, make_body
@@ -99,10 +99,6 @@ class LatentModel(AbstractDiffusionModel):
     scales: Scales
     spread: Float[Array, " obs+1"]  # standard deviation of the anchors' residuals on rows that they did not see
     config: LatentConfig = eqx.field(static=True)
-
-    @property
-    def process(self) -> Process:
-        return make_process(self.config.process)
 
     @property
     def trained(self) -> Member:

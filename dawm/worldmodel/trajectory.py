@@ -30,7 +30,7 @@ from dawm.data.normalise import NORMALISERS, Limits, Standard
 from dawm.data.windows import Windows
 from dawm.diffusion.denoiser import Denoise
 from dawm.diffusion.guidance import classifier_free
-from dawm.diffusion.process import Process, ProcessConfig, make_process
+from dawm.diffusion.process import ProcessConfig
 from dawm.nets.mlp import MLPBodyConfig
 from dawm.nets.registry import BodyConfig, make_body
 from dawm.types import Prediction, Segment, Start
@@ -84,10 +84,6 @@ class TrajectoryModel(AbstractDiffusionModel):
     config: TrajectoryConfig = eqx.field(static=True)
 
     @property
-    def process(self) -> Process:
-        return make_process(self.config.process)
-
-    @property
     def trained(self) -> Callable[..., Array]:
         return self.body
 
@@ -97,6 +93,9 @@ class TrajectoryModel(AbstractDiffusionModel):
     @property
     def count(self) -> int:
         return 1
+
+    def first(self, members):
+        return self
 
     @property
     def steps(self) -> int:

@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dawm.data.normalise import Standard
-from dawm.diffusion.process import Process, ProcessConfig, make_process
+from dawm.diffusion.process import ProcessConfig
 from dawm.nets.mlp import MLPBodyConfig
 from dawm.nets.registry import BodyConfig, make_body
 from dawm.types import Segment
@@ -65,10 +65,6 @@ class TransitionModel(AbstractDiffusionModel):
     config: TransitionConfig = eqx.field(static=True)
 
     @property
-    def process(self) -> Process:
-        return make_process(self.config.process)
-
-    @property
     def trained(self) -> Callable[..., Array]:
         return self.body
 
@@ -78,6 +74,9 @@ class TransitionModel(AbstractDiffusionModel):
     @property
     def count(self) -> int:
         return 1
+
+    def first(self, members):
+        return self
 
     @property
     def steps(self) -> int:
