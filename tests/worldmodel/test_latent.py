@@ -41,7 +41,7 @@ def futures(trained, state, action, source, n=N, seed=0):
 @pytest.mark.parametrize("action", [-0.5, 0.0, 0.7])
 def test_both_modes_with_their_weights(trained, action):
     out = futures(trained, [0.1, 0.2, -0.3], action, 0).next_obs[:, 2] + 0.15
-    assert (out > 0).mean() == pytest.approx(world.upper(action), abs=0.05)
+    assert (out > 0).mean() == pytest.approx(world.upper(action), abs=0.03)
     for sign in (1, -1):
         mode = out[out * sign > 0]
         assert mode.mean() == pytest.approx(0.8 * sign, abs=0.07)
