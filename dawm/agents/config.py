@@ -31,6 +31,7 @@ class PolicyConfig:
     seed: int = 0
     normalise_obs: bool = True  # standardise observations with the statistics of the real log
     normalise_reward: bool = False  # r · 1000 / (best − worst return of the log); CORL uses it for single tasks only
+    block: int = 262_144  # rows in memory at a time, of a log that stays on disk
     loop: LoopConfig = field(default_factory=_loop)
 
     def __post_init__(self):

@@ -31,8 +31,10 @@ from dawm.agents.targets import Target, one_step, over_futures
 from dawm.data.dataset import Dataset
 from dawm.data.prioritised import draw_prioritised
 from dawm.data.sampling import Pool, draw, make_pool
+from dawm.data.stream import Stream, stream_of
 from dawm.errors import ConfigError, DatasetError
 from dawm.run.config import to_dict
+from dawm.run.feed import Feed
 from dawm.run.folder import RunFolder
 from dawm.run.loop import Update, fit
 from dawm.types import Futures, Prediction, Spec, Transition, World
@@ -64,6 +66,8 @@ def train_policy(
     With `futures`, plausible outcomes of the rows of `data`, TD targets are the measure `config.risk` over them; a
     synthetic row has only its own outcome. With `model`, TD targets look `config.expansion.horizon` steps ahead in it.
 
+    A log that stays on disk is read in blocks of `config.block` rows, one for each chunk of updates (`data.stream`).
+
     With a folder, the run is recorded there, and taken up again where the folder holds the same run. `monitor(step,
     policy)` returns further numbers for the record every `config.loop.monitor_every` updates; it must not keep
     `policy`, whose arrays the next chunk takes over.
@@ -74,31 +78,34 @@ def train_policy(
     config = config or PolicyConfig()
     spec = data.spec
     _check_bounds(spec)
-    mean, scale = _statistics(data, config)
-    real, made = data.transitions(), None if synthetic is None else synthetic.transitions()
+    stream = _stream(data, config, futures)
+    log = data if stream is None else stream.block(0).data
+    mean, scale = _statistics(log, config)
+    real, made = log.transitions(), None if synthetic is None else synthetic.transitions()
     outcomes = None
     if futures is not None:
         outcomes = _futures(futures, data)
         real = real._replace(futures=outcomes)
         made = made and _alone(made, outcomes.reward.shape[1])
     gain, size = _reward_gain(data, config), None if outcomes is None else outcomes.reward.shape[1]
-    world = scaled_world(model, config.expansion, data, mean, scale, gain, size)
+    world = scaled_world(model, config.expansion, log, mean, scale, gain, size)
     mass = _mass(config.priority, data, real, outcomes, config.seed)
     if config.thin > 0:
         support = log_support(data, config.seed)
         real = real._replace(cloning=cloning_weights(support, real, config.thin))
         made = made and made._replace(cloning=cloning_weights(support, made, config.thin))
-    pool = make_pool(
-        real,
-        made,
-        config.ratio,
-        prepare=functools.partial(_prepare, spec=spec, mean=mean, scale=scale, gain=gain),
-    )
+    prepare = functools.partial(_prepare, spec=spec, mean=mean, scale=scale, gain=gain)
+
+    def inputs_of(real: Transition) -> Pool | Fed:
+        pool = make_pool(real, made, config.ratio, prepare=prepare)
+        return pool if world is None and mass is None else Fed(pool, world, mass)
+
+    inputs = inputs_of(real) if stream is None else Feed(lambda i: inputs_of(stream.block(i).data.transitions()))
     run = None if folder is None else _start(folder, data, synthetic, futures, model, config)
     state = fit(
         policy_update(config, spec, one_step if futures is None else over_futures(config.risk, futures.members)),
         initial_state(config, spec, mean, scale, len(data)),
-        pool if world is None and mass is None else Fed(pool, world, mass),
+        inputs,
         config.loop,
         seed=config.seed,
         folder=run,
@@ -139,6 +146,19 @@ def policy_update(config: PolicyConfig, spec: Spec, target: Target = one_step) -
         return TrainedState(inner, state.standardise, kept), metrics
 
     return update
+
+
+def _stream(data: Dataset, config: PolicyConfig, futures: Futures | None) -> Stream | None:
+    """The blocks of a log that stays on disk, which some settings cannot do with."""
+    stream = stream_of(data, config.block, config.seed)
+    asked = {"futures": futures is not None, "priority": config.priority.kind != "none", "thin": config.thin > 0}
+    if stream is not None and any(asked.values()):
+        setting = next(name for name, given in asked.items() if given)
+        raise ConfigError(
+            f"`{setting}` needs all rows of the log at once, and `{data.info.name}` stays on disk: leave it out, or set"
+            f" `block` to {len(data):,}, if so many rows fit into memory."
+        )
+    return stream
 
 
 def _mass(

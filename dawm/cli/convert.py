@@ -15,17 +15,26 @@ if TYPE_CHECKING:
 
 def flags(parser: Parser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="a path, a name, or the folder of `dawm generate`")
-    parser.add_argument("target", metavar="TARGET", help="FILE.h5, FILE.npz or minari:NAMESPACE/NAME-v0")
+    parser.add_argument("target", metavar="TARGET", help="FILE.h5, FILE.npz, FOLDER.dawm or minari:NAMESPACE/NAME-v0")
     parser.common()
 
 
 def execute(flags: argparse.Namespace) -> Outcome:
     from dawm.cli.sources import read
+    from dawm.data import mapped
+    from dawm.data.registry import parts_of
 
     kind, _, name = flags.target.partition(":")
     suffix = Path(flags.target).suffix
-    if kind != "minari" and suffix not in (".h5", ".hdf5", ".npz"):
-        raise ConfigError(f"`{flags.target}` must end in .h5 or .npz, or begin with minari: (the layout to write)")
+    if kind != "minari" and suffix not in (".h5", ".hdf5", ".npz", mapped.SUFFIX):
+        raise ConfigError(
+            f"`{flags.target}` must end in .h5, .npz or {mapped.SUFFIX} (for logs larger than memory), or begin with"
+            " minari: (the layout to write)"
+        )
+    if kind != "minari" and suffix == mapped.SUFFIX:
+        mapped.save((read(part, check=False) for part in parts_of(flags.source)), flags.target)
+        data = mapped.load(flags.target)
+        return Outcome({"path": flags.target, "steps": len(data), "fingerprint": data.fingerprint}, flags.target)
     data = read(flags.source, check=False)
     place = flags.target
     if kind == "minari":

@@ -16,9 +16,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.signal import lfilter
 
 from dawm.errors import DatasetError
 from dawm.types import Spec, Transition
+
+COLUMNS = ("obs", "action", "reward", "next_obs", "terminal", "source")  # one entry a row
+BLOCK = 1_000_000  # rows that are looked at together, of a log that may be larger than memory
 
 
 class References(NamedTuple):
@@ -119,14 +123,11 @@ class Dataset:
 
     def return_to_go(self, discount: float) -> Float[np.ndarray, " n"]:
         """Discounted sum of rewards from each row to the end of its episode (DWM section 6.3), float32."""
-        total, out = 0.0, np.empty(len(self), np.float64)
-        is_last = np.zeros(len(self), bool)
-        is_last[self.episode_ends - 1] = True
-        reward = self.reward.astype(np.float64)
-        for i in range(len(self) - 1, -1, -1):
-            total = reward[i] + (0.0 if is_last[i] else discount * total)
-            out[i] = total
-        return out.astype(np.float32)
+        out = np.empty(len(self), np.float32)
+        for first, end in zip(self.episode_starts, self.episode_ends, strict=True):
+            backwards = self.reward[first:end][::-1].astype(np.float64)
+            out[first:end] = lfilter([1.0], [1.0, -discount], backwards)[::-1]
+        return out
 
     def next_action(self) -> Float[np.ndarray, "n act"]:
         """The action recorded at `next_obs`; zeros on the last row of each episode, where none was."""
@@ -141,6 +142,11 @@ class Dataset:
         columns = self.obs, self.action, self.reward, self.next_obs, self.next_action(), self.terminal, self.source
         return Transition(*columns, next_known=known)
 
+    @property
+    def mapped(self) -> bool:
+        """Whether the rows stay on disk and are read where they are needed (`data/mapped.py`)."""
+        return isinstance(self.obs, np.memmap)
+
     # -- selection --------------------------------------------------------------------------------------------------
 
     def select(self, episodes: Any) -> Dataset:
@@ -152,7 +158,10 @@ class Dataset:
         rows = np.concatenate(spans)
         return dataclasses.replace(
             self,
-            **{k: getattr(self, k)[rows] for k in ("obs", "action", "reward", "next_obs", "terminal", "source")},
+            **{
+                k: np.asarray(getattr(self, k)[rows])
+                for k in ("obs", "action", "reward", "next_obs", "terminal", "source")
+            },
             episode_ends=np.cumsum([len(s) for s in spans]),
         )
 
@@ -181,36 +190,22 @@ class Dataset:
 
         Labels are renumbered so that names stay apart; `info.sources` lists them.
         """
-        first, names, sources = parts[0], [], []
+        first, labels = parts[0], Labels()
         for part in parts:
-            if part.obs.shape[1] != first.obs.shape[1] or part.action.shape[1] != first.action.shape[1]:
-                raise DatasetError(
-                    f"`{part.info.name}` has {part.obs.shape[1]} observation and {part.action.shape[1]} action "
-                    f"dimensions where `{first.info.name}` has {first.obs.shape[1]} and {first.action.shape[1]}."
-                )
-            labels, offset = part.source, len(names)
-            if (labels < 0).all():
-                sources.append(np.full(len(part), offset, np.int32))
-                names.append(part.info.name)
-            else:
-                sources.append(np.where(labels < 0, -1, labels + offset).astype(np.int32))
-                known = part.info.sources or tuple(str(i) for i in range(labels.max() + 1))
-                names += [f"{part.info.name}/{label}" for label in known]
+            check_alike(first, part)
+        sources = [labels.add(part) for part in parts]
         offsets = np.cumsum([0] + [len(p) for p in parts[:-1]])
         joined = {
             k: np.concatenate([getattr(p, k) for p in parts])
             for k in ("obs", "action", "reward", "next_obs", "terminal")
         }
-        title = name or "+".join(p.info.name for p in parts)
-        origin = " + ".join(p.info.origin for p in parts)
-        notes = tuple(f"{p.info.name}: {note}" for p in parts for note in p.info.notes)
         return Dataset(
             **joined,
             episode_ends=np.concatenate([p.episode_ends + o for p, o in zip(parts, offsets, strict=True)]),
             source=np.concatenate(sources),
             act_low=np.min([p.act_low for p in parts], axis=0),
             act_high=np.max([p.act_high for p in parts], axis=0),
-            info=dataclasses.replace(first.info, name=title, origin=origin, sources=tuple(names), notes=notes),
+            info=labels.info(first.info, name),
         )
 
     # -- identity and words -------------------------------------------------------------------------------------------
@@ -220,9 +215,10 @@ class Dataset:
         """SHA-256 over all values: two datasets with the same fingerprint are the same data."""
         digest = hashlib.sha256()
         for name in ("obs", "action", "reward", "next_obs", "terminal", "episode_ends", "source"):
-            array = np.ascontiguousarray(getattr(self, name))
+            array = getattr(self, name)
             digest.update(f"{name}{array.shape}{array.dtype}".encode())
-            digest.update(array.tobytes())
+            for first in range(0, len(array), BLOCK):
+                digest.update(np.ascontiguousarray(array[first : first + BLOCK]).tobytes())
         return digest.hexdigest()
 
     def summary(self) -> str:
@@ -251,3 +247,41 @@ class Dataset:
         from dawm.data.minari import save
 
         return save(self, dataset_id, root)
+
+
+class Labels:
+    """Provenance labels of logs that are joined one after the other, renumbered so that their names stay apart."""
+
+    def __init__(self):
+        self.names: list[str] = []
+        self.parts: list[DatasetInfo] = []
+
+    def add(self, part: Dataset) -> Int[np.ndarray, " n"]:
+        """The labels of the rows of the next log, int32."""
+        labels, offset = part.source, len(self.names)
+        self.parts.append(part.info)
+        if (labels < 0).all():
+            self.names.append(part.info.name)
+            return np.full(len(part), offset, np.int32)
+        known = part.info.sources or tuple(str(i) for i in range(labels.max() + 1))
+        self.names += [f"{part.info.name}/{label}" for label in known]
+        return np.where(labels < 0, -1, labels + offset).astype(np.int32)
+
+    def info(self, first: DatasetInfo, name: str | None = None) -> DatasetInfo:
+        """What is known of all of them."""
+        return dataclasses.replace(
+            first,
+            name=name or "+".join(info.name for info in self.parts),
+            origin=" + ".join(info.origin for info in self.parts),
+            sources=tuple(self.names),
+            notes=tuple(f"{info.name}: {note}" for info in self.parts for note in info.notes),
+        )
+
+
+def check_alike(first: Dataset, part: Dataset) -> None:
+    """Raise DatasetError where two logs cannot be joined."""
+    if part.obs.shape[1] != first.obs.shape[1] or part.action.shape[1] != first.action.shape[1]:
+        raise DatasetError(
+            f"`{part.info.name}` has {part.obs.shape[1]} observation and {part.action.shape[1]} action "
+            f"dimensions where `{first.info.name}` has {first.obs.shape[1]} and {first.action.shape[1]}."
+        )

@@ -12,7 +12,8 @@ import numpy as np
 
 from dawm.data import alignment, validate
 from dawm.data.alignment import Finding
-from dawm.data.dataset import Dataset
+from dawm.data.dataset import BLOCK, Dataset
+from dawm.data.stream import in_memory
 from dawm.errors import DatasetError, FileError
 
 # check: function; the order is that of the report
@@ -62,11 +63,19 @@ class Diagnosis:
 
 
 def examine(data: Dataset) -> Diagnosis:
-    """Run every check of `CHECKS`. Load with `check=False` to examine data that training would refuse."""
+    """Run every check of `CHECKS`. Load with `check=False` to examine data that training would refuse.
+
+    Of a log that stays on disk, whole episodes of `BLOCK` rows are examined.
+    """
+    whole, data = data, in_memory(data, BLOCK)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)  # non-finite data are reported by name, not by NumPy
         found = [finding for check in CHECKS.values() for finding in check(data)]
-        facts = gather(data)
+        facts = gather(data) | {"steps": len(whole), "episodes": whole.episodes}
+    if len(data) < len(whole):
+        facts["notes"].append(
+            f"checks and statistics are of {len(data):,} of the {len(whole):,} steps, drawn by episode."
+        )
     found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return Diagnosis(data.info.name, found, facts)
 

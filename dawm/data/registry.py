@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from dawm.data import arrays, d3rlpy, d4rl, minari, native, ogbench, references, validate
+from dawm.data import arrays, d3rlpy, d4rl, mapped, minari, native, ogbench, references, validate
 from dawm.data.dataset import Dataset, DatasetInfo
 from dawm.errors import DatasetError, FileError, suggest
 
@@ -41,6 +41,11 @@ class Source(NamedTuple):
 # format: row; the first row that recognises a file reads it
 SOURCES = {
     "native": Source(lambda c: c.format.startswith("dawm-dataset"), native.load, "dawm's own HDF5"),
+    "mapped": Source(
+        lambda c: c.kind == "folder" and "dataset.json" in c.keys,
+        mapped.load,
+        "a folder of columns that stay on disk, as `dawm data convert` writes for large logs",
+    ),
     "minari": Source(
         lambda c: minari.recognise(c.kind, c.path, c.keys),
         minari.load,
@@ -64,6 +69,7 @@ SOURCES = {
     "arrays": Source(lambda c: c.kind in ("npz", "hdf5"), arrays.load, "npz or HDF5 of flat arrays, NeoRL-2 included"),
 }
 PREFIXES = ("d4rl", "minari", "ogbench", "file", "demo")
+OURS = ("native", "mapped")  # layouts that remember where their data came from
 DEMOS = {"hopper": "hopper-medium-replay.h5"}
 
 
@@ -98,14 +104,7 @@ def load(
 
 def load_text(text: str, format: str | None) -> Dataset:
     """A path or a name, or several joined with `+`."""
-    parts = (
-        [text]
-        if text.strip() and Path(text).expanduser().exists()
-        else [part.strip() for part in text.split("+") if part.strip()]
-    )
-    if not parts:
-        raise FileError("the name of the dataset is empty; give a path or a name such as `demo` or `hopper-medium-v2`.")
-    loaded = [load_one(part, format) for part in parts]
+    loaded = [load_one(part, format) for part in parts_of(text)]
     if len(loaded) == 1:
         return loaded[0]
     joined = Dataset.concatenate(loaded)
@@ -113,6 +112,15 @@ def load_text(text: str, format: str | None) -> Dataset:
     same_env = all(part.info.env == loaded[0].info.env for part in loaded)
     extra = () if same_env else (f"the parts name different environments; {loaded[0].info.env} is used.",)
     return replace(joined, info=replace(joined.info, notes=notes + extra))
+
+
+def parts_of(text: str) -> list[str]:
+    """The paths and names that a text joins with `+`; one where a file or folder has just that name."""
+    if text.strip() and Path(text).expanduser().exists():
+        return [text]
+    if parts := [part.strip() for part in text.split("+") if part.strip()]:
+        return parts
+    raise FileError("the name of the dataset is empty; give a path or a name such as `demo` or `hopper-medium-v2`.")
 
 
 def load_one(text: str, format: str | None = None) -> Dataset:
@@ -125,7 +133,7 @@ def load_one(text: str, format: str | None = None) -> Dataset:
         format = "ogbench"
     data = SOURCES[format].load(path)
     details = data.info.details
-    if format == "native" and data.info.format != "native":
+    if format in OURS and data.info.format not in OURS:
         details = details | {"converted_from": data.info.origin}
     return replace(data, info=replace(data.info, origin=f"{format}:{path.resolve()}", format=format, details=details))
 

@@ -21,6 +21,7 @@ import jax.random as jr
 import numpy as np
 
 from dawm.errors import ConfigError, NumericalError
+from dawm.run.feed import fed
 from dawm.run.folder import RunFolder
 from dawm.run.metrics import plain
 from dawm.run.progress import progress_bar
@@ -78,6 +79,8 @@ def fit(
 ) -> S:
     """Apply `update(state, data, key) -> (state, metrics)` `config.steps` times; returns the last state.
 
+    `data` may be a `Feed`, which gives each chunk data of its own.
+
     With a folder: metrics go to its metrics.jsonl, checkpoints are written, and training goes on from the last one.
     `monitor(step, state)` adds slow measurements every `monitor_every` steps and at the end. Raises NumericalError at
     the first metric that is not finite, and KeyboardInterrupt after saving if Ctrl-C was pressed.
@@ -98,13 +101,17 @@ def fit(
             folder.metrics.truncate(-1)
     key, compiled, begun = jr.key(seed), {}, time.monotonic()
 
-    with progress_bar(label, config.steps, "updates", start) as advance, _deferred_interrupt() as interrupted:
+    with (
+        progress_bar(label, config.steps, "updates", start) as advance,
+        _deferred_interrupt() as interrupted,
+        fed(data) as inputs,
+    ):
         step = start
         while step < config.steps:
             count = min(config.chunk, config.steps - step)
             if count not in compiled:
                 compiled[count] = compile_updates(update, count)
-            state, metrics = compiled[count](state, data, key, step)
+            state, metrics = compiled[count](state, inputs(step // config.chunk), key, step)
             metrics = {name: np.asarray(value) for name, value in metrics.items()}
             _check_finite(metrics, step, label)
             step += count

@@ -35,6 +35,8 @@ from dawm.synth.safeguards import SafeguardConfig, Safeguards, make_safeguards, 
 from dawm.synth.starts import Starts
 from dawm.types import Segment
 from dawm.worldmodel.base import require_dynamics
+from dawm.worldmodel.episodes import split_log
+from dawm.worldmodel.fit import split_of
 from dawm.worldmodel.trained import TrainedModel
 
 HOPELESS = 20  # shards after which a generation that keeps next to nothing gives up
@@ -105,7 +107,8 @@ def generate(
     _check_task(model, data)
     _check_model(model, config, constraint)
     check_policy(policy, config.actions, (model.spec.obs_dim, model.spec.act_dim))
-    train, held = data.split(model.config.holdout, model.config.seed)
+    split = split_log(data, **split_of(model.config))
+    train, held = split.train, split.held
     run = None
     if folder is not None:
         settings = {

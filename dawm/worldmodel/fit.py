@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Int
 from dawm.data.dataset import Dataset
 from dawm.data.windows import Windows, make_windows
 from dawm.run.config import to_dict
+from dawm.run.feed import Feed
 from dawm.run.folder import RunFolder
 from dawm.run.loop import LoopConfig, fit
 from dawm.run.optim import OptimConfig, ema, make_optimiser
@@ -31,6 +32,7 @@ from dawm.run.progress import say
 from dawm.types import Spec
 from dawm.worldmodel import holdout
 from dawm.worldmodel.base import AbstractDiffusionModel, AbstractWorldModel, Parts
+from dawm.worldmodel.episodes import Split, split_log, true_returns
 from dawm.worldmodel.networks import Networks, NetworksConfig, fit_scales, fold_of, train_networks
 from dawm.worldmodel.onestep import Scales
 from dawm.worldmodel.registry import ModelConfig, make_world_model
@@ -51,6 +53,7 @@ class WorldModelConfig:
     holdout: float = 0.1  # share of episodes held out
     measure_windows: int = 512  # held-out windows in holdout.json
     measure_samples: int = 16  # futures per window
+    block: int = 262_144  # rows in memory at a time, of a log that stays on disk
     seed: int = 0
 
 
@@ -70,8 +73,8 @@ def train_world_model(
         run = RunFolder.start(folder, "world_model", settings, {"seed": config.seed})
         if run.finished:
             return TrainedModel.load(run.path)
-    kept, held = data.split_episodes(config.holdout, config.seed)
-    train, test = data.select(kept), data.select(held)
+    split = split_log(data, holdout=config.holdout, seed=config.seed, members=config.model.members, block=config.block)
+    train = split.train
     scales = fit_scales(train, data.spec)
     parts = None
     if run is not None:
@@ -79,16 +82,19 @@ def train_world_model(
             run.path / "networks", "networks", {"networks": to_dict(config.networks), "data": origin}, {}
         )
     members = config.model.members
-    networks = train_networks(train, scales, config.networks, members=members, seed=config.seed, folder=parts)
-    windows = windows_of(test, config, config.model.horizon)
+    rows = split.rows()
+    networks = train_networks(
+        train, scales, config.networks, members=members, seed=config.seed, folder=parts, rows=rows
+    )
+    windows = windows_of(split.held, config, config.model.horizon)
     model = assemble(config, data.spec, scales, networks, train, held=windows, key=jr.fold_in(jr.key(config.seed), 2))
     rows = holdout.choose_rows(windows, config.measure_windows, config.seed)
     look = lambda model: holdout.measure(model, networks, windows, rows, config.measure_samples, config.seed)
     if isinstance(model, AbstractDiffusionModel):
-        model = _train_diffusion(model, train, look, config, run)
+        model = _train_diffusion(model, split, look, config, run)
     measured = look(model)
     measured["parameters"] = parameter_counts(model, networks)
-    facts = origin | {"training_rows": len(train)}
+    facts = origin | {"training_rows": split.count}
     trained = TrainedModel(model, config, data.spec, facts, measured, run and run.path, fresh=networks)
     if run is not None:
         trained.save(run.path)
@@ -96,6 +102,13 @@ def train_world_model(
         run.finish()
     say(verdict(measured))
     return trained
+
+
+def split_of(config: WorldModelConfig) -> dict[str, Any]:
+    """How a model splits its log: what `split_log` is given."""
+    return {
+        "holdout": config.holdout, "seed": config.seed, "members": config.model.members, "block": config.block
+    }  # fmt: skip
 
 
 def windows_of(data: Dataset, config: WorldModelConfig, horizon: int) -> Windows:
@@ -127,14 +140,13 @@ def assemble(
 
 def _train_diffusion(
     model: AbstractDiffusionModel,
-    train: Dataset,
+    split: Split,
     look: Callable[[AbstractWorldModel], dict[str, Any]],
     config: WorldModelConfig,
     run: RunFolder | None,
 ) -> AbstractDiffusionModel:
     """The second phase: what the model calls `trained`, by its loss; returns the model with averaged weights."""
-    windows, fold = training_rows(train, config)
-    notes = annotated(model, windows, fold)
+    inputs = diffusion_inputs(model, split, config)
     optimiser = make_optimiser(config.optim, config.loop.steps)
     update = diffusion_update(config, optimiser)
     state = initial_state(model, optimiser)
@@ -145,10 +157,28 @@ def _train_diffusion(
         return _monitored(measured)
 
     state = fit(
-        update, state, (model, windows, notes), config.loop,
+        update, state, inputs, config.loop,
         seed=config.seed + 1, folder=run, monitor=monitor, label="diffusion world model",
     )  # fmt: skip
     return model.with_trained(state[1])
+
+
+def diffusion_inputs(model: AbstractDiffusionModel, split: Split, config: WorldModelConfig) -> Any:
+    """(model, windows, notes) of all training rows, or of each block of them."""
+    if split.stream is None:
+        windows = windows_of(split.train, config, config.model.window)
+        return model, windows, annotated(model, windows, split.fold)
+    stream, fold = split.stream, split.fold
+    to_go = stream.data.return_to_go(config.model.discount) if config.model.returns == "episode" else None
+
+    def make(number: int):
+        block = stream.block(number)
+        windows = windows_of(block.data, config, config.model.window)
+        if to_go is not None:
+            windows = true_returns(windows, to_go, block.rows)
+        return model, windows, annotated(model, windows, fold[block.rows])
+
+    return Feed(make)
 
 
 @eqx.filter_jit

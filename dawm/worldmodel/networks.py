@@ -20,6 +20,7 @@ from dawm.data.arrays import next_obs_unknown
 from dawm.data.dataset import Dataset
 from dawm.data.normalise import Standard
 from dawm.nets.ensemble import stack
+from dawm.run.feed import Feed
 from dawm.run.folder import RunFolder
 from dawm.run.loop import LoopConfig, fit
 from dawm.run.optim import OptimConfig, make_optimiser
@@ -49,6 +50,9 @@ class NetworksConfig:
     batch_size: int = 256
     optim: OptimConfig = field(default_factory=OptimConfig)
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=10_000))
+
+
+Rows = tuple[Transition, Array, Array]  # transitions, whether next_obs was recorded, fold
 
 
 class Networks(eqx.Module):
@@ -91,16 +95,21 @@ def device_rows(data: Dataset) -> tuple[Transition, Bool[Array, " n"]]:
     return jax.tree.map(move, data.transitions()), jnp.asarray(~next_obs_unknown(data))
 
 
-def fold_of(data: Dataset, folds: int, seed: int) -> Int[np.ndarray, " n"]:
-    """Which of `folds` groups of whole episodes each row is in; with fewer episodes than folds, of rows by blocks.
+def fold_of(data: Dataset, count: int, seed: int) -> Int[np.ndarray, " n"]:
+    """Which of `count` groups of whole episodes each row is in; with fewer episodes than groups, of rows by blocks.
 
-    All 0 where there are no folds, or one.
+    All 0 where there are no groups, or one.
     """
-    folds = max(1, folds)
-    order = np.random.default_rng([seed, folds]).permutation(data.episodes)
-    if data.episodes >= folds:
-        return (np.argsort(order) % folds)[data.episode_of]
-    return np.arange(len(data)) * 4 * folds // len(data) % folds
+    return folds(data.lengths, count, seed)
+
+
+def folds(lengths: Int[np.ndarray, " e"], count: int, seed: int) -> Int[np.ndarray, " n"]:
+    """`fold_of` the rows of episodes of these lengths."""
+    count, n = max(1, count), int(lengths.sum())
+    order = np.random.default_rng([seed, count]).permutation(len(lengths))
+    if len(lengths) >= count:
+        return np.repeat(np.argsort(order) % count, lengths)
+    return np.arange(n) * 4 * count // n % count
 
 
 def train_networks(
@@ -112,9 +121,10 @@ def train_networks(
     seed: int,
     folder: RunFolder | None,
     monitor=None,
+    rows: Rows | Feed | None = None,
 ) -> Networks:
     """Train all of them on the rows of `data`, with cross-fitted anchors for `members` folds; resumes from
-    `folder`.
+    `folder`. `rows` are those of the training, where `data` are only a part of them.
     """
     key = jr.fold_in(jr.key(seed), 1)
     sizes = data.obs.shape[1], data.action.shape[1], bool(data.terminal.any()), members
@@ -131,15 +141,17 @@ def train_networks(
         step, opt = optimiser.update(grads, opt, eqx.filter(networks, eqx.is_inexact_array))
         return (eqx.apply_updates(networks, step), opt), metrics
 
+    rows = rows or (*device_rows(data), jnp.asarray(fold_of(data, members, seed)))
+    inputs = rows.then(lambda rows: (rows, scales)) if isinstance(rows, Feed) else (rows, scales)
     state = fit(
-        update, state, ((*device_rows(data), jnp.asarray(fold_of(data, members, seed))), scales), config.loop,
+        update, state, inputs, config.loop,
         seed=seed, folder=folder, monitor=monitor and (lambda step, state: monitor(state[0])),
         label="one-step networks",
     )  # fmt: skip
     return state[0]
 
 
-def _loss(networks: Networks, scales: Scales, batch: tuple[Transition, Array, Array]) -> tuple[Array, dict[str, Array]]:
+def _loss(networks: Networks, scales: Scales, batch: Rows) -> tuple[Array, dict[str, Array]]:
     """Sum of the losses; the first batch of rows trains the single networks, the others one ensemble member or
     fold each.
 
