@@ -26,9 +26,10 @@ from dawm.nets.mlp import MLPBodyConfig
 from dawm.run.folder import RunFolder
 from dawm.run.loop import LoopConfig
 from dawm.synth.generator import GenerateConfig, generate
+from dawm.worldmodel.base import AbstractDiffusionModel
 from dawm.worldmodel.episodes import split_log
-from dawm.worldmodel.fit import WorldModelConfig, diffusion_inputs, train_world_model
-from dawm.worldmodel.networks import NetworksConfig
+from dawm.worldmodel.fit import WorldModelConfig, assemble, diffusion_inputs, train_world_model
+from dawm.worldmodel.networks import Networks, NetworksConfig, fit_scales
 from dawm.worldmodel.onestep import EnsembleConfig, StepConfig
 from dawm.worldmodel.trajectory import TrajectoryConfig
 
@@ -136,7 +137,8 @@ def test_a_world_model_is_taken_up_again_and_generates(on_disk, tmp_path, monkey
     assert again.fingerprint == whole.fingerprint
     assert again.data["training_rows"] == 54 * 20  # of all training episodes, not of a block
     drawn = generate(again, on_disk, GenerateConfig(transitions=50, shard=16))
-    assert np.isfinite(drawn.obs).all() and not drawn.mapped
+    assert np.isfinite(drawn.obs).all()
+    assert not drawn.mapped
     assert again.data["fingerprint"] == log().fingerprint
 
 
@@ -144,7 +146,7 @@ def test_blocks_know_returns_and_folds_of_whole_episodes(on_disk):
     """The windows of a block ask for the return to the end of the episode, also where the block cuts it."""
     config = model_config()
     split = split_log(on_disk, holdout=0.1, seed=0, members=3, block=200)
-    feed = diffusion_inputs(_no_notes(), split, config)
+    feed = diffusion_inputs(untrained(), split, config)
     rows = Stream(on_disk, 200, 0, on_disk.split_episodes(0.1, 0)[0]).block(1).rows
     _, windows, _ = feed.make(1)
     np.testing.assert_array_equal(windows.return_to_go, log().return_to_go(config.model.discount)[rows])
@@ -155,15 +157,14 @@ def test_blocks_know_returns_and_folds_of_whole_episodes(on_disk):
     assert set(split.fold[kept]) == {0, 1, 2}
 
 
-def _no_notes():
+def untrained() -> AbstractDiffusionModel:
     """A model of which only the notes are asked."""
-    from dawm.worldmodel.fit import assemble
-    from dawm.worldmodel.networks import Networks, fit_scales
-
     config, data = model_config(), log()
     scales = fit_scales(data, data.spec)
     networks = Networks(config.networks, 1, 1, False, 0, key=jr.key(0))
-    return assemble(config, data.spec, scales, networks, data, key=jr.key(1))
+    model = assemble(config, data.spec, scales, networks, data, key=jr.key(1))
+    assert isinstance(model, AbstractDiffusionModel)
+    return model
 
 
 def test_the_doctor_looks_at_a_part_and_says_so(on_disk, monkeypatch):

@@ -71,11 +71,10 @@ def examine(data: Dataset) -> Diagnosis:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)  # non-finite data are reported by name, not by NumPy
         found = [finding for check in CHECKS.values() for finding in check(data)]
-        facts = gather(data) | {"steps": len(whole), "episodes": whole.episodes}
+        facts = gather(data)
     if len(data) < len(whole):
-        facts["notes"].append(
-            f"checks and statistics are of {len(data):,} of the {len(whole):,} steps, drawn by episode."
-        )
+        remark = f"checks and statistics are of {len(data):,} of the {len(whole):,} steps, drawn by episode."
+        facts |= {"steps": len(whole), "episodes": whole.episodes, "notes": [*facts["notes"], remark]}
     found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return Diagnosis(data.info.name, found, facts)
 

@@ -19,8 +19,10 @@ def test_one_log_is_what_it_was_and_stays_on_disk(marker, tmp_path):
     mapped.save([data], tmp_path / "x.dawm")
     back = load(tmp_path / "x.dawm")
     marker.check(back)
-    assert back.mapped and not data.mapped
-    assert isinstance(back.obs, np.memmap) and isinstance(back.reward, np.memmap)
+    assert back.mapped
+    assert not data.mapped
+    assert isinstance(back.obs, np.memmap)
+    assert isinstance(back.reward, np.memmap)
     assert back.fingerprint == data.fingerprint
     assert back.info.origin == f"mapped:{tmp_path / 'x.dawm'}"
     assert back.info.details["converted_from"] == "arrays"
@@ -100,5 +102,5 @@ DAMAGE = (
 def test_damage_is_one_sentence(marker, tmp_path, damage):
     mapped.save([load(marker.flat)], tmp_path / "x.dawm")
     damage(tmp_path / "x.dawm")
-    with pytest.raises(FileError, match="damaged|not of the layout"):
+    with pytest.raises(FileError, match=r"damaged|not of the layout"):
         load(tmp_path / "x.dawm")
