@@ -20,8 +20,8 @@ def log(lengths: list[int]) -> Dataset:
     terminal = np.zeros(n, bool)
     terminal[ends[::2] - 1] = True
     return Dataset(
-        obs=np.stack([name, -name], 1), next_obs=np.stack([name + 0.5, -name], 1), action=name[:, None] / n, reward=name,
-        terminal=terminal, episode_ends=ends, source=np.full(n, -1, np.int32),
+        obs=np.stack([name, -name], 1), next_obs=np.stack([name + 0.5, -name], 1),
+        action=name[:, None] / n, reward=name, terminal=terminal, episode_ends=ends, source=np.full(n, -1, np.int32),
         act_low=-np.ones(1, np.float32), act_high=np.ones(1, np.float32),
     )  # fmt: skip
 
