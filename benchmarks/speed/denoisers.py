@@ -7,9 +7,13 @@ program is the peer of another: the figure to read is the share of the peak.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.speed.comparison import OURS, Comparison, Program, Settings, Work, compare
+
+if TYPE_CHECKING:
+    from dawm.worldmodel.trained import TrainedModel
 
 BATCH = 256
 HOPPER_TRANSITION = 11 + 3 + 1 + 11 + 1
@@ -32,22 +36,28 @@ def measure(settings: Settings) -> dict[str, Any]:
 
 
 def in_dawm(kind: str, settings: Settings) -> Work:
-    from benchmarks.speed.chunk import chunk_of
     from benchmarks.speed.flops import model_layers, training
     from benchmarks.speed.worlds import hardly_trained, log
+
+    trained, count = hardly_trained(kind, log(), settings), settings.either(50, 2)
+    config, model = trained.config, trained.model
+    return Work(update_of(trained, count), count * config.batch_size * model.count, training(1, model_layers(model)))
+
+
+def update_of(trained: TrainedModel, count: int) -> Callable[[], None]:
+    """A call that trains the diffusion of a model on its log by `count` updates."""
+    from benchmarks.speed.chunk import chunk_of
+    from benchmarks.speed.worlds import log
     from dawm.run.optim import make_optimiser
     from dawm.worldmodel.base import AbstractDiffusionModel
     from dawm.worldmodel.fit import annotated, diffusion_update, initial_state, training_rows
 
-    data = log()
-    trained = hardly_trained(kind, data, settings)
     config, model = trained.config, trained.model
     assert isinstance(model, AbstractDiffusionModel)
-    windows, fold = training_rows(data, config)
+    windows, fold = training_rows(log(), config)
     inputs = model, windows, annotated(model, windows, fold)
-    optimiser, count = make_optimiser(config.optim, 10_000), settings.either(50, 2)
-    call = chunk_of(diffusion_update(config, optimiser), initial_state(model, optimiser), inputs, count)
-    return Work(call, count * config.batch_size * model.count, training(1, model_layers(model)))
+    optimiser = make_optimiser(config.optim, 10_000)
+    return chunk_of(diffusion_update(config, optimiser), initial_state(model, optimiser), inputs, count)
 
 
 def in_synther(settings: Settings) -> Work:

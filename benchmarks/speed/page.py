@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.command import finish
 from benchmarks.speed.registry import MEASUREMENTS
+from benchmarks.speed.scaling import draw
 from benchmarks.speed.store import read
 from benchmarks.speed.tables import peak_of, section
 from dawm.sweep.markdown import markdown_table
@@ -31,12 +32,12 @@ faster, or smaller. Operations are counted by hand from the matrix products that
 QUICK = "\n**These are quick results: they show that everything runs, and their numbers mean nothing.**\n"
 
 
-def page(results: list[dict[str, Any]]) -> str:
-    """The page as Markdown, a part for each file of results."""
-    return "\n".join([OPENING, *(_part(result, several=len(results) > 1) for result in results)])
+def page(results: list[dict[str, Any]], plot: str | None = None) -> str:
+    """The page as Markdown, a part for each file of results; `plot` is the name of the picture of the growth."""
+    return "\n".join([OPENING, *(_part(result, plot, several=len(results) > 1) for result in results)])
 
 
-def _part(result: dict[str, Any], *, several: bool) -> str:
+def _part(result: dict[str, Any], plot: str | None = None, *, several: bool) -> str:
     settings, measurements = result["settings"], result["measurements"]
     threads = "one thread" if settings["threads"] == 1 else f"{settings['threads']} threads"
     level = "###" if several else "##"
@@ -47,6 +48,7 @@ def _part(result: dict[str, Any], *, several: bool) -> str:
         if name in measurements:
             record = measurements[name]
             text += f"\n{level} {about.title}\n\n{about.about} Measured {record['date']}.\n\n{section(record, peak)}\n"
+            text += f"\n![Seconds over work, logarithmic axes]({plot})\n" if plot and name == "scaling" else ""
     return text
 
 
@@ -72,7 +74,12 @@ def main(arguments: list[str] | None = None) -> int:
     def make() -> str:
         from dawm.run.checkpoint import write_whole
 
-        text = page([read(path) for path in given.results])
+        results = [read(path) for path in given.results]
+        plot = None
+        if growth := results[0]["measurements"].get("scaling"):
+            plot = given.out.with_name(f"{given.out.stem}-growth.svg")
+            draw(growth["rows"], plot)
+        text = page(results, plot and plot.name)
         write_whole(given.out, lambda file: file.write(text.encode()))
         return str(given.out)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from benchmarks.speed import denoisers, evaluation, learners, machine, memory, startup, synthetic, whole
+from benchmarks.speed import denoisers, evaluation, learners, machine, memory, scaling, startup, synthetic, whole
 from benchmarks.speed.comparison import Settings
 
 
@@ -56,6 +56,11 @@ MEASUREMENTS = {
         whole.measure,
         "The whole job",
         "From the log inside the package to the report, with the fast preset, by stages.",
+    ),
+    "scaling": Measurement(
+        scaling.measure,
+        "How the cost grows",
+        "Slopes of seconds over work on logarithmic axes: 1 is proportional, 0 costs nothing.",
     ),
     "memory": Measurement(
         memory.measure,

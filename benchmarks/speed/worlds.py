@@ -13,7 +13,7 @@ from dawm.data.dataset import Dataset
 from dawm.data.registry import load
 from dawm.run.loop import LoopConfig
 from dawm.worldmodel.fit import WorldModelConfig, train_world_model
-from dawm.worldmodel.registry import WORLD_MODELS
+from dawm.worldmodel.registry import WORLD_MODELS, ModelConfig
 from dawm.worldmodel.trained import TrainedModel
 
 KINDS = ("trajectory", "latent")
@@ -24,9 +24,9 @@ def log() -> Dataset:
     return load("demo")
 
 
-def hardly_trained(kind: str, data: Dataset, settings: Settings) -> TrainedModel:
+def hardly_trained(kind: str, data: Dataset, settings: Settings, model: ModelConfig | None = None) -> TrainedModel:
     """A world model of this kind after a few hundred updates of the one-step networks and two of the diffusion."""
-    config = WorldModelConfig(model=WORLD_MODELS[kind][0]())
+    config = WorldModelConfig(model=model or WORLD_MODELS[kind][0]())
     steps = settings.either(300, 10)
     networks = LoopConfig(steps=steps, chunk=min(50, steps), monitor_every=steps, save_every=steps)
     few = replace(networks, steps=2, chunk=1, monitor_every=10)

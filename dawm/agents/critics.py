@@ -51,6 +51,14 @@ class TwinCritic(eqx.Module):
         x = jnp.concatenate([obs, action])
         return eqx.filter_vmap(lambda net: self._values(net(x)))(self.nets)
 
+    def rows(self, obs: Float[Array, "b obs"], action: Float[Array, "b act"]) -> Float[Array, "b 2 *q"]:
+        """`jax.vmap(self)(obs, action)`, network by network inside: rows inside networks are products of whole
+        matrices, where networks inside rows move every hidden layer from one order of axes to another and back.
+        """
+        x = jnp.concatenate([obs, action], -1)
+        out = eqx.filter_vmap(lambda net: jax.vmap(lambda row: self._values(net(row)))(x))(self.nets)
+        return jnp.moveaxis(out, 0, 1)
+
     def first(self, obs: Float[Array, " obs"], action: Float[Array, " act"]) -> Float[Array, "*q"]:
         """Q_1 alone, at half the cost: what TD3 improves its policy on."""
         net = jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, self.nets)
@@ -83,13 +91,13 @@ def squared_loss(
     critic: TwinCritic, batch: Transition, y: Float[Array, " b"]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """(sum over the critics of their mean squared error against y, mean of Q)."""
-    q = jax.vmap(critic)(batch.obs, batch.action)
+    q = critic.rows(batch.obs, batch.action)
     return weighted(jnp.square(q - y[:, None]), batch).mean(0).sum(), q.mean()
 
 
 def absolute_error(critic: TwinCritic, batch: Transition, y: Float[Array, "b *m"]) -> Float[Array, " b"]:
     """|mean of the critics − y| of each row, over the means of quantiles where there are any."""
-    q = jax.vmap(critic)(batch.obs, batch.action)
+    q = critic.rows(batch.obs, batch.action)
     return jnp.abs(q.reshape(len(q), -1).mean(-1) - y.reshape(len(y), -1).mean(-1))
 
 

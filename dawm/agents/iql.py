@@ -92,7 +92,7 @@ def make_iql(config: IQLConfig, spec: Spec, steps: int, target: Target = one_ste
         return weighted(expectile_loss(q - v, config.expectile), batch).mean(), (q - v, v.mean())
 
     def critic_loss(critic, batch, y):
-        q = jax.vmap(critic)(batch.obs, batch.action)
+        q = critic.rows(batch.obs, batch.action)
         return weighted(jnp.square(q - y[:, None]), batch).mean(), q.mean()
 
     def actor_loss(actor, batch, weight):
@@ -104,9 +104,9 @@ def make_iql(config: IQLConfig, spec: Spec, steps: int, target: Target = one_ste
 
     def update(state, batch, key):
         act = lambda obs, key: jax.vmap(state.actor)(obs)
-        each = lambda obs: jax.vmap(state.target_critic)(obs, act(obs, key))
+        each = lambda obs: state.target_critic.rows(obs, act(obs, key))
         y = target.under(Ahead(act, each, key))(jax.vmap(state.value), batch, config.discount)  # before V moves
-        q = jax.vmap(state.target_critic)(batch.obs, batch.action).min(-1)
+        q = state.target_critic.rows(batch.obs, batch.action).min(-1)
         value, value_opt, loss_v, (advantage, v_mean) = _step(optim, value_loss, state.value, state.value_opt, batch, q)
         critic, critic_opt, loss_q, q_mean = _step(optim, critic_loss, state.critic, state.critic_opt, batch, y)
         weight = jnp.minimum(jnp.exp(config.temperature * advantage), config.exp_adv_max)

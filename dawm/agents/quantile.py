@@ -53,7 +53,7 @@ def make_quantile(config: QuantileConfig, spec: Spec, steps: int, target: Target
     count = config.quantiles
 
     def next_value(critic, obs, action):
-        z = jax.vmap(critic)(obs, action)
+        z = critic.rows(obs, action)
         lower = z.mean(-1).argmin(-1)
         return jnp.take_along_axis(z, lower[:, None, None], 1)[:, 0]
 
@@ -62,7 +62,7 @@ def make_quantile(config: QuantileConfig, spec: Spec, steps: int, target: Target
         return read_at_levels(found.reshape(len(found), -1), count)
 
     def critic_loss(critic, batch, y):
-        z = jax.vmap(critic)(batch.obs, batch.action)
+        z = critic.rows(batch.obs, batch.action)
         return weighted(quantile_loss(z, y[:, None]), batch).mean(0).sum(), z.mean()
 
     def actor_loss(worth, action, batch):

@@ -60,7 +60,7 @@ def make_rebrac(config: ReBRACConfig, spec: Spec, steps: int, target: Target = o
         return config.actor_penalty * penalty - weight * weighted(q, batch).mean()
 
     size: dict[str, Any] = {"width": config.width, "depth": config.depth}
-    lowest = lambda critic, obs, action: jax.vmap(critic)(obs, action).min(-1)
+    lowest = lambda critic, obs, action: critic.rows(obs, action).min(-1)
     form = Form(
         critic=lambda key: TwinCritic(spec.obs_dim, spec.act_dim, **size, layer_norm=True, key=key),
         next_value=lowest,

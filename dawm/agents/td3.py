@@ -145,5 +145,5 @@ def make_td3(config: TD3Config, spec: Spec, form: Form, target: Target) -> Learn
 
 def _each(critic: Any, obs: Float[Array, "n obs"], action: Float[Array, "n act"]) -> Float[Array, "n critics"]:
     """What each critic says, averaged over its quantiles if it has any."""
-    q = jax.vmap(critic)(obs, action)
+    q = critic.rows(obs, action)
     return q.reshape(*q.shape[:2], -1).mean(-1)

@@ -45,7 +45,7 @@ def make_td3bc(config: TD3BCConfig, spec: Spec, steps: int, target: Target = one
     size: dict[str, Any] = {"width": config.width, "depth": config.depth}
     form = Form(
         critic=lambda key: TwinCritic(spec.obs_dim, spec.act_dim, **size, key=key),
-        next_value=lambda critic, obs, action: jax.vmap(critic)(obs, action).min(-1),
+        next_value=lambda critic, obs, action: critic.rows(obs, action).min(-1),
         targets=lambda target, value, batch, _: target(value, batch, config.discount),
         critic_loss=squared_loss,
         climbs=lambda critic, obs, action: jax.vmap(critic.first)(obs, action),
