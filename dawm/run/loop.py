@@ -22,11 +22,13 @@ import numpy as np
 
 from dawm.errors import ConfigError, NumericalError
 from dawm.run.folder import RunFolder
+from dawm.run.mesh import Layout
 from dawm.run.metrics import plain
 from dawm.run.progress import progress_bar
 
 S = TypeVar("S")
 Update = Callable[[Any, Any, jax.Array], tuple[Any, dict[str, jax.Array]]]
+ALONE = Layout()
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,13 @@ class LoopConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
-def compile_updates(update: Update, count: int) -> Callable[..., tuple[Any, dict[str, jax.Array]]]:
+def compile_updates(
+    update: Update, count: int, layout: Layout = ALONE
+) -> Callable[..., tuple[Any, dict[str, jax.Array]]]:
     """`run(state, data, key, first)`: `count` updates in one program; metrics gain a leading axis of `count`.
 
-    The state is donated: the caller must not use the one it passed in.
+    The state is donated: the caller must not use the one it passed in. It keeps its places of `layout` from update to
+    update, so that the next call needs no other program and moves nothing.
     """
 
     @eqx.filter_jit(donate="all-except-first")
@@ -57,7 +62,7 @@ def compile_updates(update: Update, count: int) -> Callable[..., tuple[Any, dict
 
         def step(dynamic, k):
             state, metrics = update(eqx.combine(dynamic, static), data, jr.fold_in(key, k))
-            return eqx.filter(state, eqx.is_array), metrics
+            return layout.kept(eqx.filter(state, eqx.is_array)), metrics
 
         dynamic, metrics = jax.lax.scan(step, dynamic, first + jnp.arange(count))
         return eqx.combine(dynamic, static), metrics
@@ -75,11 +80,13 @@ def fit(
     folder: RunFolder | None = None,
     monitor: Callable[[int, S], dict[str, Any]] | None = None,
     label: str = "training",
+    layout: Layout = ALONE,
 ) -> S:
     """Apply `update(state, data, key) -> (state, metrics)` `config.steps` times; returns the last state.
 
     With a folder: metrics go to its metrics.jsonl, checkpoints are written, and training goes on from the last one.
-    `monitor(step, state)` adds slow measurements every `monitor_every` steps and at the end. Raises NumericalError at
+    `monitor(step, state)` adds slow measurements every `monitor_every` steps and at the end. `layout` says on which
+    devices state and data live while it runs; they are ordinary arrays before and after. Raises NumericalError at
     the first metric that is not finite, and KeyboardInterrupt after saving if Ctrl-C was pressed.
     """
     start = 0
@@ -96,6 +103,7 @@ def fit(
         )  # a copy: the first chunk donates it
         if folder is not None:
             folder.metrics.truncate(-1)
+    state, data = layout.placed(state), layout.copied(data)
     key, compiled, begun = jr.key(seed), {}, time.monotonic()
 
     with progress_bar(label, config.steps, "updates", start) as advance, _deferred_interrupt() as interrupted:
@@ -103,7 +111,7 @@ def fit(
         while step < config.steps:
             count = min(config.chunk, config.steps - step)
             if count not in compiled:
-                compiled[count] = compile_updates(update, count)
+                compiled[count] = compile_updates(update, count, layout)
             state, metrics = compiled[count](state, data, key, step)
             metrics = {name: np.asarray(value) for name, value in metrics.items()}
             _check_finite(metrics, step, label)
@@ -112,7 +120,7 @@ def fit(
             if monitor is not None and (
                 step == config.steps or step // config.monitor_every > (step - count) // config.monitor_every
             ):
-                row |= monitor(step, state)
+                row |= monitor(step, layout.home(state))
             if folder is not None:
                 folder.metrics.append(row | {"seconds": round(time.monotonic() - begun, 3)})
                 due = step == config.steps or step // config.save_every > (step - count) // config.save_every
@@ -121,7 +129,7 @@ def fit(
             advance(step, _remark(row))
             if interrupted.is_set():
                 raise KeyboardInterrupt
-    return state
+    return layout.home(state)
 
 
 def _remark(row: dict[str, Any]) -> str:
