@@ -37,6 +37,7 @@ from dawm.run.config import to_dict
 from dawm.run.feed import Feed
 from dawm.run.folder import RunFolder
 from dawm.run.loop import Update, fit
+from dawm.run.mesh import split_seeds
 from dawm.types import Futures, Prediction, Spec, Transition, World
 
 STD_FLOOR = 1e-3  # added to each standard deviation, as in CORL
@@ -111,6 +112,7 @@ def train_policy(
         folder=run,
         monitor=monitor and (lambda step, state: monitor(step, policy_of(state, spec, config, step, data.info.name))),
         label=f"policy ({config.algo.kind})",
+        layout=split_seeds(config.seeds),
     )
     if run is not None:
         run.finish()

@@ -26,6 +26,7 @@ from dawm.data.dataset import Dataset
 from dawm.pipeline import environment_of, examined
 from dawm.presets import Planned, RunConfig, policies_of
 from dawm.run.loop import LoopConfig, compile_updates
+from dawm.run.mesh import split_rows
 from dawm.run.optim import make_optimiser
 from dawm.run.progress import duration, say
 from dawm.synth.generator import GenerateConfig
@@ -174,13 +175,14 @@ def update_seconds(model: AbstractDiffusionModel, train: Dataset, config: WorldM
     """(seconds, bytes) of one update of the diffusion."""
     windows, fold = training_rows(train, config)
     notes = annotated(model, windows, fold)
-    optimiser = make_optimiser(config.optim, config.loop.steps)
+    optimiser, layout = make_optimiser(config.optim, config.loop.steps), split_rows(config.batch_size)
     copied = lambda tree: jax.tree.map(lambda leaf: jnp.array(leaf) if eqx.is_array(leaf) else leaf, tree)
-    state = [copied(initial_state(model, optimiser))]  # donated at every call
-    run = compile_updates(diffusion_update(config, optimiser), 1)
+    state = [layout.placed(copied(initial_state(model, optimiser)))]  # donated at every call
+    data = layout.copied((model, windows, notes))
+    run = compile_updates(diffusion_update(config, optimiser), 1, layout)
 
     def once():
-        state[0], metrics = run(state[0], (model, windows, notes), jr.key(0), 0)
+        state[0], metrics = run(state[0], data, jr.key(0), 0)
         return metrics
 
     jax.block_until_ready(once())
@@ -191,7 +193,7 @@ def future_seconds(model: AbstractWorldModel, data: Dataset) -> float:
     """Seconds per generated future."""
     rows = np.arange(FUTURES) % len(data)
     starts = Start(data.obs[rows], data.action[rows], np.zeros(FUTURES, np.float32), data.source[rows])
-    starts = jax.tree.map(jnp.asarray, starts)
+    starts, model = jax.tree.map(jnp.asarray, starts), split_rows(FUTURES).copied(model)
     run = eqx.filter_jit(lambda model, starts, keys: model.generate_many(starts, keys))
     call = lambda: run(model, starts, jr.split(jr.key(0), FUTURES))
     jax.block_until_ready(call())

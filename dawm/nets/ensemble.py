@@ -47,9 +47,12 @@ def kept(members: M, rows: Any) -> M:
     return jax.tree.map(lambda leaf: leaf[rows] if eqx.is_array(leaf) else leaf, members)
 
 
-def shares(n: int, m: int) -> Int[Array, "m each"]:
-    """The rows of each of m members where row i of n is for member i modulo m; the last row fills up."""
-    return jnp.minimum(jnp.arange(-(-n // m) * m), n - 1).reshape(-1, m).T
+def shares(n: int, m: int, multiple: int = 1) -> Int[Array, "m each"]:
+    """The rows of each of m members where row i of n is for member i modulo m, a multiple of `multiple` each; the last
+    row fills up.
+    """
+    each = -(-n // (m * multiple)) * multiple
+    return jnp.minimum(jnp.arange(each * m), n - 1).reshape(-1, m).T
 
 
 def joined(tree: Any, n: int) -> Any:

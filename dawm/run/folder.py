@@ -149,6 +149,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": str(jax.devices()[0]),
+        "devices": jax.local_device_count(),
         "commit": _commit(),
         "command": sys.argv,
     }

@@ -21,13 +21,15 @@ import jax.random as jr
 import numpy as np
 
 from dawm.errors import ConfigError, NumericalError
-from dawm.run.feed import fed
+from dawm.run.feed import Feed, fed
 from dawm.run.folder import RunFolder
+from dawm.run.mesh import Layout
 from dawm.run.metrics import plain
 from dawm.run.progress import progress_bar
 
 S = TypeVar("S")
 Update = Callable[[Any, Any, jax.Array], tuple[Any, dict[str, jax.Array]]]
+ALONE = Layout()
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,13 @@ class LoopConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
-def compile_updates(update: Update, count: int) -> Callable[..., tuple[Any, dict[str, jax.Array]]]:
+def compile_updates(
+    update: Update, count: int, layout: Layout = ALONE
+) -> Callable[..., tuple[Any, dict[str, jax.Array]]]:
     """`run(state, data, key, first)`: `count` updates in one program; metrics gain a leading axis of `count`.
 
-    The state is donated: the caller must not use the one it passed in.
+    The state is donated: the caller must not use the one it passed in. It keeps its places of `layout` from update to
+    update, so that the next call needs no other program and moves nothing.
     """
 
     @eqx.filter_jit(donate="all-except-first")
@@ -58,7 +63,7 @@ def compile_updates(update: Update, count: int) -> Callable[..., tuple[Any, dict
 
         def step(dynamic, k):
             state, metrics = update(eqx.combine(dynamic, static), data, jr.fold_in(key, k))
-            return eqx.filter(state, eqx.is_array), metrics
+            return layout.kept(eqx.filter(state, eqx.is_array)), metrics
 
         dynamic, metrics = jax.lax.scan(step, dynamic, first + jnp.arange(count))
         return eqx.combine(dynamic, static), metrics
@@ -76,13 +81,15 @@ def fit(
     folder: RunFolder | None = None,
     monitor: Callable[[int, S], dict[str, Any]] | None = None,
     label: str = "training",
+    layout: Layout = ALONE,
 ) -> S:
     """Apply `update(state, data, key) -> (state, metrics)` `config.steps` times; returns the last state.
 
     `data` may be a `Feed`, which gives each chunk data of its own.
 
     With a folder: metrics go to its metrics.jsonl, checkpoints are written, and training goes on from the last one.
-    `monitor(step, state)` adds slow measurements every `monitor_every` steps and at the end. Raises NumericalError at
+    `monitor(step, state)` adds slow measurements every `monitor_every` steps and at the end. `layout` says on which
+    devices state and data live while it runs; they are ordinary arrays before and after. Raises NumericalError at
     the first metric that is not finite, and KeyboardInterrupt after saving if Ctrl-C was pressed.
     """
     start = 0
@@ -99,6 +106,8 @@ def fit(
         )  # a copy: the first chunk donates it
         if folder is not None:
             folder.metrics.truncate(-1)
+    state = layout.placed(state)
+    data = data.then(layout.copied) if isinstance(data, Feed) else layout.copied(data)
     key, compiled, begun = jr.key(seed), {}, time.monotonic()
 
     with (
@@ -110,7 +119,7 @@ def fit(
         while step < config.steps:
             count = min(config.chunk, config.steps - step)
             if count not in compiled:
-                compiled[count] = compile_updates(update, count)
+                compiled[count] = compile_updates(update, count, layout)
             state, metrics = compiled[count](state, inputs(step // config.chunk), key, step)
             metrics = {name: np.asarray(value) for name, value in metrics.items()}
             _check_finite(metrics, step, label)
@@ -119,7 +128,7 @@ def fit(
             if monitor is not None and (
                 step == config.steps or step // config.monitor_every > (step - count) // config.monitor_every
             ):
-                row |= monitor(step, state)
+                row |= monitor(step, layout.home(state))
             if folder is not None:
                 folder.metrics.append(row | {"seconds": round(time.monotonic() - begun, 3)})
                 due = step == config.steps or step // config.save_every > (step - count) // config.save_every
@@ -128,7 +137,7 @@ def fit(
             advance(step, _remark(row))
             if interrupted.is_set():
                 raise KeyboardInterrupt
-    return state
+    return layout.home(state)
 
 
 def _remark(row: dict[str, Any]) -> str:

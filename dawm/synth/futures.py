@@ -30,6 +30,7 @@ from dawm.errors import ConfigError, FileError
 from dawm.run.checkpoint import write_whole
 from dawm.run.config import to_dict
 from dawm.run.folder import RunFolder
+from dawm.run.mesh import split_rows
 from dawm.run.progress import progress_bar
 from dawm.types import Prediction
 from dawm.uncertainty.recalibrate import Recalibration
@@ -112,7 +113,8 @@ def build_library(
     run = RunFolder.start(folder, "futures", settings, {"seed": config.seed})
     if run.finished:
         return open_library(folder)
-    unit, begun = typical_deviation(model.model, data, config, correction), time.monotonic()
+    world, begun = split_rows(config.block).copied(model.model), time.monotonic()  # moved once, not for every block
+    unit = typical_deviation(world, data, config, correction)
     (run.path / "blocks").mkdir(exist_ok=True)
     with progress_bar("futures", len(data), "rows") as advance:
         for number, first in enumerate(range(0, len(data), config.block)):
@@ -120,7 +122,7 @@ def build_library(
             rows = np.arange(first, min(first + config.block, len(data)))
             if not path.exists():
                 key = jr.fold_in(jr.key(config.seed), number)
-                block = make_block(model.model, data, rows, unit, config, key, correction)
+                block = make_block(world, data, rows, unit, config, key, correction)
                 write_whole(path, lambda file, block=block: np.save(file, block))  # type: ignore[arg-type]
             advance(int(rows[-1]) + 1, "")
     facts = {"rows": len(data), "futures": config.futures, "block": config.block, "unit": unit.tolist()}

@@ -24,6 +24,7 @@ from dawm.data.normalise import Standard
 from dawm.data.windows import Windows
 from dawm.diffusion.process import Process, make_process
 from dawm.errors import ConfigError
+from dawm.run.mesh import spread
 from dawm.types import Prediction, Segment, Spec, Start
 from dawm.worldmodel.ends import EndNetwork, end_inputs
 from dawm.worldmodel.networks import Networks
@@ -72,7 +73,7 @@ class AbstractWorldModel(eqx.Module):
 
     def generate_many(self, starts: Start, keys: PRNGKeyArray, skip: int = 0) -> Segment:
         """One future for each of n starts; row i depends on its key and on i only."""
-        return jax.vmap(lambda start, key: self.generate(start, key, skip))(starts, keys)
+        return jax.vmap(lambda start, key: self.generate(start, key, skip))(*spread((starts, keys)))
 
     @abc.abstractmethod
     def advance(self, obs: Array, action: Array, source: Array, key: PRNGKeyArray) -> Prediction:

@@ -27,6 +27,7 @@ from dawm.run.config import to_dict
 from dawm.run.feed import Feed
 from dawm.run.folder import RunFolder
 from dawm.run.loop import LoopConfig, fit
+from dawm.run.mesh import split_rows
 from dawm.run.optim import OptimConfig, ema, make_optimiser
 from dawm.run.progress import say
 from dawm.types import Spec
@@ -159,6 +160,7 @@ def _train_diffusion(
     state = fit(
         update, state, inputs, config.loop,
         seed=config.seed + 1, folder=run, monitor=monitor, label="diffusion world model",
+        layout=split_rows(config.batch_size),
     )  # fmt: skip
     return model.with_trained(state[1])
 

@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from dawm.nets.ensemble import joined, kept, shares, size
+from dawm.run.mesh import device_count, spread
 from dawm.types import Prediction, tree_rows
 from dawm.worldmodel.base import AbstractWorldModel, Parts, single_step
 from dawm.worldmodel.dynamics import Ending
@@ -95,7 +96,7 @@ class EnsembleModel(AbstractWorldModel):
     def generate_many(self, starts, keys, skip=0):
         """Future i by member i mod m. There are no levels of noise to skip."""
         n = len(starts.return_to_go)
-        rows = shares(n, self.count)
+        rows = spread(shares(n, self.count, device_count(n)), axis=1)
         split = jax.vmap(lambda key: jr.split(key))(keys)
         noise = jax.vmap(lambda keys: jr.normal(keys[0], self.ensemble.low.shape))(split)
         taken = tree_rows(starts, rows)

@@ -37,6 +37,7 @@ from dawm.diffusion.process import ProcessConfig
 from dawm.nets import ensemble
 from dawm.nets.mlp import MLP, MLPBodyConfig
 from dawm.nets.registry import BodyConfig, make_body
+from dawm.run.mesh import device_count, spread
 from dawm.types import Prediction, Start, tree_rows
 from dawm.worldmodel.autoencoder import Autoencoder, AutoencoderConfig
 from dawm.worldmodel.base import AbstractDiffusionModel, Parts, single_step
@@ -139,7 +140,7 @@ class LatentModel(AbstractDiffusionModel):
         """Sum over members of their mean losses, each on rows of its own."""
         key_rows, key_loss = jr.split(key)
         rows = jr.randint(key_rows, (self.count, batch), 0, len(windows))
-        keys = jr.split(key_loss, (self.count, batch))
+        rows, keys = spread((rows, jr.split(key_loss, (self.count, batch))), axis=1)
         starts, counted = jax.vmap(jax.vmap(windows.start))(rows), windows.recorded[rows] * 1.0
 
         def one(member, starts, notes, counted, keys):
@@ -193,7 +194,7 @@ class LatentModel(AbstractDiffusionModel):
     def generate_many(self, starts, keys, skip=0):
         """Future i by member i mod m."""
         n = len(starts.return_to_go)
-        rows = ensemble.shares(n, self.count)
+        rows = spread(ensemble.shares(n, self.count, device_count(n)), axis=1)
         split = jax.vmap(lambda key: jr.split(key, 3))(keys)
 
         def one(anchor, member, rows):

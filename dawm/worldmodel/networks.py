@@ -23,6 +23,7 @@ from dawm.nets.ensemble import stack
 from dawm.run.feed import Feed
 from dawm.run.folder import RunFolder
 from dawm.run.loop import LoopConfig, fit
+from dawm.run.mesh import split_rows, spread
 from dawm.run.optim import OptimConfig, make_optimiser
 from dawm.types import Spec, Transition, tree_rows
 from dawm.worldmodel.ends import EndNetwork, EndsConfig, end_inputs, end_loss
@@ -136,7 +137,7 @@ def train_networks(
     def update(state, inputs, key):
         networks, opt = state
         rows, scales = inputs
-        index = jr.randint(key, (1 + count + members, config.batch_size), 0, len(rows[1]))
+        index = spread(jr.randint(key, (1 + count + members, config.batch_size), 0, len(rows[1])), axis=1)
         (_, metrics), grads = eqx.filter_value_and_grad(_loss, has_aux=True)(networks, scales, tree_rows(rows, index))
         step, opt = optimiser.update(grads, opt, eqx.filter(networks, eqx.is_inexact_array))
         return (eqx.apply_updates(networks, step), opt), metrics
@@ -146,7 +147,7 @@ def train_networks(
     state = fit(
         update, state, inputs, config.loop,
         seed=seed, folder=folder, monitor=monitor and (lambda step, state: monitor(state[0])),
-        label="one-step networks",
+        label="one-step networks", layout=split_rows(config.batch_size),
     )  # fmt: skip
     return state[0]
 

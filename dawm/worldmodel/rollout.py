@@ -14,6 +14,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from dawm.run.mesh import spread
 from dawm.types import Dynamics, Prediction, Segment
 
 BLOCK = 1024  # rows in one compiled call, at most
@@ -32,7 +33,7 @@ def outcomes(
 
     def many(leaf):
         wide = jnp.broadcast_to(jnp.asarray(leaf), (m, samples, *leaf.shape))
-        return wide.reshape(m, samples * n, *leaf.shape[1:])
+        return spread(wide.reshape(m, samples * n, *leaf.shape[1:]), axis=1)
 
     out = model.advance(many(obs), many(action), many(source), key)
     return jax.tree.map(lambda leaf: leaf.reshape(m, samples, n, *leaf.shape[2:]), out)

@@ -19,6 +19,7 @@ from dawm.errors import FileError
 from dawm.run import checkpoint
 from dawm.run.config import from_dict
 from dawm.run.folder import RunFolder
+from dawm.run.mesh import split_rows, spread
 from dawm.types import Dynamics, Segment, Spec, Start
 from dawm.uncertainty.recalibrate import Recalibration
 from dawm.worldmodel.base import AbstractWorldModel
@@ -50,12 +51,12 @@ class TrainedModel:
         The futures depend on the key and on the position of a start, not on how many starts there are.
         """
         count = len(starts.return_to_go)
-        parts = []
+        parts, model = [], split_rows(BATCH).copied(self.model)  # once, and not for every block
         for first in range(0, count, BATCH):
             chunk = jax.tree.map(lambda leaf, first=first: _padded(leaf[first : first + BATCH]), starts)
             used = min(BATCH, count - first)
             keys = jax.vmap(lambda i: jr.fold_in(key, i))(jnp.arange(first, first + BATCH))
-            out = jax.device_get(_generate(self.model, chunk, keys, skip))
+            out = jax.device_get(_generate(model, chunk, keys, skip))
             parts.append(jax.tree.map(lambda leaf, n=used: leaf[:n], out))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
@@ -140,7 +141,7 @@ def _blank_rows(spec: Spec) -> Dataset:
 
 @eqx.filter_jit
 def _generate(model: AbstractWorldModel, starts: Start, keys: jax.Array, skip: int) -> Segment:
-    return model.generate_many(starts, keys, skip)
+    return spread(model.generate_many(starts, keys, skip))
 
 
 def _padded(leaf: np.ndarray) -> np.ndarray:

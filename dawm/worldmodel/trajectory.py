@@ -33,6 +33,7 @@ from dawm.diffusion.guidance import classifier_free
 from dawm.diffusion.process import ProcessConfig
 from dawm.nets.mlp import MLPBodyConfig
 from dawm.nets.registry import BodyConfig, make_body
+from dawm.run.mesh import spread
 from dawm.types import Prediction, Segment, Start
 from dawm.worldmodel.base import AbstractDiffusionModel, Parts
 from dawm.worldmodel.coordinates import COORDINATES, AbstractCoordinates
@@ -113,7 +114,8 @@ class TrajectoryModel(AbstractDiffusionModel):
     def batch_loss(self, windows, notes, key, batch):
         key_rows, key_loss = jr.split(key)
         one = lambda row, key: self.loss(windows.segment(row), notes[windows.rows(row)], key)
-        total, counted = jax.vmap(one)(windows.draw(key_rows, batch), jr.split(key_loss, batch))
+        rows, keys = spread((windows.draw(key_rows, batch), jr.split(key_loss, batch)))
+        total, counted = jax.vmap(one)(rows, keys)
         return total.sum() / counted.sum(), {}
 
     def loss(self, segment: Segment, notes: Float[Array, "time k"], key: PRNGKeyArray) -> tuple[Array, Array]:

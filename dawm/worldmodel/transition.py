@@ -31,6 +31,7 @@ from dawm.data.normalise import Standard
 from dawm.diffusion.process import ProcessConfig
 from dawm.nets.mlp import MLPBodyConfig
 from dawm.nets.registry import BodyConfig, make_body
+from dawm.run.mesh import spread
 from dawm.types import Segment
 from dawm.worldmodel.base import AbstractDiffusionModel, Parts, require_dynamics
 from dawm.worldmodel.ends import EndNetwork
@@ -96,9 +97,9 @@ class TransitionModel(AbstractDiffusionModel):
 
     def batch_loss(self, windows, notes, key, batch):
         key_rows, key_loss = jr.split(key)
-        rows = windows.draw(key_rows, batch)
+        rows, keys = spread((windows.draw(key_rows, batch), jr.split(key_loss, batch)))
         one = lambda x0, key: self.process.error(self._denoise(), x0[None], key).mean()
-        errors = jax.vmap(one)(notes[rows], jr.split(key_loss, batch))
+        errors = jax.vmap(one)(notes[rows], keys)
         counted = windows.recorded[rows]
         return jnp.where(counted, errors, 0.0).sum() / jnp.maximum(counted.sum(), 1), {}
 
