@@ -66,6 +66,7 @@ def exponent(points: list[tuple[int, float]]) -> float:
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """The plot: seconds as multiples of those of the smallest work."""
+    import matplotlib
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
@@ -79,7 +80,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     axes.set_xlabel("times the smallest work")
     axes.set_ylabel("times its seconds")
     axes.legend(fontsize=7)
-    figure.savefig(path, metadata={"Date": None})
+    with matplotlib.rc_context({"svg.hashsalt": "dawm", "svg.fonttype": "none"}):
+        figure.savefig(path, metadata={"Date": None})
 
 
 # -- the calls --------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from benchmarks.speed import page as pages
 from benchmarks.speed.__main__ import main
 from benchmarks.speed.children import run
 from benchmarks.speed.comparison import Comparison, Program, Settings, Work, compare, ratios, take_turns
+from benchmarks.speed.scaling import exponent
 from benchmarks.speed.store import file_name, store
 from benchmarks.speed.tables import number
 from benchmarks.speed.whole import stages
@@ -180,3 +181,21 @@ def test_stages_are_differences_of_times(tmp_path):
         path.touch()
         os.utime(path, (moment, moment))
     assert stages(tmp_path, 100.0) == {"start, imports, reading": 3.0, "one-step networks": 7.0, "policy bc": 1.5}
+
+
+def test_the_exponent_is_the_slope_and_the_page_shows_the_plot(tmp_path, capsys):
+    points = {"a": [(1, 3.0), (2, 12.0), (4, 48.0)], "b": [(10, 5.0), (1_000, 5.0)]}
+    slopes = {name: exponent(found) for name, found in points.items()}
+    assert slopes == pytest.approx({"a": 2.0, "b": 0.0})
+    rows = [
+        {
+            "name": name, "what": f"{name} from x", "unit": "exponent", "better": "less", "rounds": 1, "ratios": {},
+            "programs": {"dawm": {"median": slopes[name], "values": [slopes[name]]}}, "points": found, "over": name,
+        }
+        for name, found in points.items()
+    ]  # fmt: skip
+    facts = {"processor": "p", "cores": 2, "versions": {}, "commit": "c", "platform": "x", "python": "3", "device": "d"}
+    store(tmp_path / "r.json", "scaling", {"rows": rows}, facts, Settings())
+    assert pages.main([str(tmp_path / "r.json"), "--out", str(tmp_path / "speed.md")]) == 0
+    assert "](speed-growth.svg)" in (tmp_path / "speed.md").read_text()
+    assert "a: 2.00" in (tmp_path / "speed-growth.svg").read_text()

@@ -96,6 +96,7 @@ def test_row_trains_and_generates(name):
         for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
             assert jnp.isfinite(leaf).all(), jax.tree_util.keystr(path)
             assert jnp.abs(leaf).max() > 0, f"{jax.tree_util.keystr(path)} does not take part"
+    assert model.first(1).count == 1
     assert futures.action.shape == (len(rows), model.steps, 1)
     assert futures.obs.shape == (len(rows), model.steps + 1, 3)
     assert all(np.isfinite(np.asarray(leaf, float)).all() for leaf in futures)
