@@ -101,9 +101,8 @@ def fit(
                 f"`{folder.path}` has been trained for {start:,} steps already, more than {config.steps:,}."
             )
     else:
-        state = jax.tree.map(
-            lambda x: jnp.array(x) if eqx.is_array(x) else x, state
-        )  # a copy: the first chunk donates it
+        # a copy, for the first chunk donates it; its types are not weak, as an update's are not: one program for all
+        state = jax.tree.map(lambda x: jnp.array(x, x.dtype) if eqx.is_array(x) else x, state)
         if folder is not None:
             folder.metrics.truncate(-1)
     state = layout.placed(state)

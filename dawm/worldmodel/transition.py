@@ -97,9 +97,9 @@ class TransitionModel(AbstractDiffusionModel):
 
     def batch_loss(self, windows, notes, key, batch):
         key_rows, key_loss = jr.split(key)
-        rows, keys = spread((windows.draw(key_rows, batch), jr.split(key_loss, batch)))
+        rows = spread(windows.draw(key_rows, batch))
         one = lambda x0, key: self.process.error(self._denoise(), x0[None], key).mean()
-        errors = jax.vmap(one)(notes[rows], keys)
+        errors = jax.vmap(one)(notes[rows], spread(jr.split(key_loss, batch)))
         counted = windows.recorded[rows]
         return jnp.where(counted, errors, 0.0).sum() / jnp.maximum(counted.sum(), 1), {}
 

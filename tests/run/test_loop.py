@@ -177,3 +177,17 @@ def test_the_state_that_was_passed_in_stays_usable_and_a_longer_past_is_refused(
 def test_impossible_lengths_are_refused(name):
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
         LoopConfig(**{name: 0})
+
+
+def test_a_state_of_weak_types_needs_no_second_program():
+    """A number of Python leaves its type weak, an update does not: later chunks would be another program."""
+    traced = []
+
+    def halved(state, data, key):
+        traced.append(state)
+        return state * data, {"loss": state}
+
+    weak = jnp.asarray(1.0) * 2.0
+    assert weak.weak_type
+    assert fit(halved, weak, jnp.full((), 0.5), LoopConfig(steps=4, chunk=1), seed=0) == 0.125
+    assert len(traced) == 1

@@ -64,15 +64,18 @@ def test_losses_and_weights_are_those_of_one_device(one, four, folder):
 
 
 def programs(folder):
-    """The first two compiled chunks, those of the diffusion and of the policies: each is one program."""
-    paths = sorted(Path(f"{folder}-programs").glob("*after_optimizations.txt"))
-    return [path.read_text() for path in paths[:2]]
+    """The compiled chunks in their order."""
+    return [path.read_text() for path in sorted(Path(f"{folder}-programs").glob("*after_optimizations.txt"))]
+
+
+def between_devices(program: str) -> list[str]:
+    """What goes from device to device."""
+    return [word for word in COLLECTIVES if f"{word}(" in program]
 
 
 def test_the_batch_is_split_and_gradients_are_summed(four, folder):
-    update, _ = programs(folder / "four")
-    assert "all-reduce(" in update
-    assert not [word for word in COLLECTIVES[1:] if f"{word}(" in update]  # nothing else goes between devices
+    update = programs(folder / "four")[0]  # of the diffusion
+    assert between_devices(update) == ["all-reduce"]
     part, whole = devices.BATCH // 4, devices.BATCH
     assert re.search(rf"f32\[{part},\d+\]\S* dot\(", update)
     assert not re.search(rf"f32\[{whole},\d+\]\S* dot\(", update)
@@ -90,9 +93,10 @@ def test_synthetic_rows_are_the_same_and_are_made_by_all_devices(one, four):
 def test_policies_are_the_same_and_each_device_has_its_seed(one, four, folder):
     close(four["trained/policy"], one["trained/policy"])
     assert four["chunks/seeds"].tolist() == [[0, 0], [1, 1], [2, 2], [3, 3]]  # (device, first seed it holds)
-    _, update = programs(folder / "four")
-    assert "while(" in update
-    assert not [word for word in COLLECTIVES if f"{word}(" in update]
+    update = programs(folder / "four")[1]
+    assert "num_partitions=4" in update
+    assert not re.search(rf"f32\[{devices.SEEDS},\d+,\S* dot\(", update)  # one seed's products, and not those of four
+    assert between_devices(update) == []
 
 
 def test_later_chunks_compile_nothing_and_find_the_state_in_its_place(four):
@@ -126,7 +130,7 @@ def test_on_one_device_nothing_is_done():
 
 
 @pytest.mark.slow
-def test_every_world_model_is_that_of_one_device(tmp_path):
+def test_the_other_world_models_are_those_of_one_device(tmp_path):
     (tmp_path / "one").mkdir()
     devices.worlds(tmp_path / "one", None)
     one = dict(np.load(tmp_path / "one" / "results.npz"))
@@ -138,3 +142,6 @@ def test_every_world_model_is_that_of_one_device(tmp_path):
             assert set(four[name]) == {4}, name
         else:
             np.testing.assert_allclose(four[name], wanted, rtol=1e-3, atol=1e-4, err_msg=name)
+    updates = programs(tmp_path / "four")  # of the one-step networks and of the diffusions
+    assert len(updates) >= 4
+    assert [between_devices(update) for update in updates] == [["all-reduce"]] * len(updates)
