@@ -10,8 +10,8 @@ real environment resets, and the state holds the solver's warm start; nothing of
 that `mj_rnePostConstraint` is left out, whose forces neither these tasks nor the next step read. Before a batch is
 handed out it is held against the environment itself, `PROBE` steps long.
 
-Departures: MuJoCo's own batch, `mujoco.rollout`, is not used. It does not return warm starts, so that a controller which
-acts at every step gets other trajectories (2e-5 apart in 300 steps of Hopper, from the second step on); one call of it
+Departures: MuJoCo's own batch, `mujoco.rollout`, is not used. It returns no warm starts, so that a policy that acts
+at every step gets other trajectories (2e-5 apart in 300 steps of Hopper, from the second step on); one call of it
 for ten Hoppers takes as long as the ten calls here, within 3 %.
 """
 
