@@ -13,6 +13,8 @@ from __future__ import annotations
 import numpy as np
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 
+from dawm.evaluate.outcomes import Law, Move, Outcome, half_cheetah, x_velocity
+
 SPEED_LIMIT, PENALTY, STEP_SECONDS, CONTROL_COST = 3.2096, -100.0, 0.05, 0.1
 
 
@@ -32,3 +34,13 @@ class SafetyHalfCheetah(HalfCheetahEnv):
         obs, reward, terminated, truncated, info = super().step(action)
         unsafe = bool(info["x_velocity"] > SPEED_LIMIT)
         return obs, PENALTY if unsafe else float(reward), terminated, truncated, info | {"unsafe": unsafe}
+
+    def batched_outcome(self) -> Law:
+        """The same of many at once, for `dawm.evaluate.rollouts`."""
+        plain, velocity = half_cheetah(self), x_velocity(self)
+
+        def law(move: Move) -> Outcome:
+            found = plain(move)
+            return found._replace(reward=np.where(velocity(move) > SPEED_LIMIT, PENALTY, found.reward))
+
+        return law

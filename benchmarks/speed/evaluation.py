@@ -2,8 +2,8 @@
 
 The policy has the size of a trained one and random weights, so the environment is one that does not end when the robot
 falls. Beside it: the same policy called for one state at a time, as CORL and its kin evaluate; Gymnasium stepped with
-no policy; and MuJoCo's own open loop (`mujoco.rollout`), which computes no observation and no reward. The last two are
-bounds and not peers.
+no policy; and MuJoCo's own open loop (`mujoco.rollout`, on as many cores as ours), which computes no observation and no
+reward. The last two are bounds and not peers.
 """
 
 from __future__ import annotations
@@ -90,6 +90,8 @@ def no_policy(settings: Settings) -> Work:
 def open_loop(settings: Settings) -> Work:
     from mujoco import rollout
 
+    from dawm.evaluate.batched import usable_cores
+
     mujoco: Any = importlib.import_module("mujoco")  # without declarations of its types
     steps, inside = length(settings), _environment().unwrapped
     model, whole = inside.model, mujoco.mjtState.mjSTATE_FULLPHYSICS
@@ -97,5 +99,5 @@ def open_loop(settings: Settings) -> Work:
     mujoco.mj_getState(model, inside.data, start, whole)
     frames, rng = steps * inside.frame_skip, np.random.default_rng(0)
     control = rng.uniform(-1, 1, (EPISODES, frames, model.nu))
-    starts, data = np.tile(start, (EPISODES, 1)), mujoco.MjData(model)
+    starts, data = np.tile(start, (EPISODES, 1)), [mujoco.MjData(model) for _ in range(usable_cores())]
     return Work(lambda: rollout.rollout(model, data, starts, control), EPISODES * steps)

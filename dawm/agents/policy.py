@@ -7,8 +7,9 @@ are part of the checkpoint.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,11 @@ class TrainedPolicy:
 
     def act(self, obs: Float[Array | np.ndarray, "m n obs"]) -> Float[np.ndarray, "m n act"]:
         """Actions of member i at `obs[i]`, all in one compiled call; raw units."""
-        return np.asarray(_act(self.actor, self.standardise, _bounds(self.spec), jnp.asarray(obs, jnp.float32)))
+        return np.asarray(self._compiled(np.asarray(obs, np.float32)))
+
+    @cached_property
+    def _compiled(self) -> Callable[[np.ndarray], Array]:
+        return _compiled(self.actor, self.standardise, self.spec)
 
     @property
     def traced(self) -> RawActors:
@@ -102,9 +107,13 @@ class MemberPolicy:
     def __call__(self, obs: np.ndarray, *, key: PRNGKeyArray | None = None) -> np.ndarray:
         """Actions (n, act) at observations (n, obs), or one at one; raw units. Deterministic: the key is not read."""
         del key
-        rows = jnp.atleast_2d(jnp.asarray(obs, jnp.float32))
-        action = np.asarray(_act(self.actor, self.standardise, _bounds(self.spec), rows[None]))[0]
+        rows = np.atleast_2d(np.asarray(obs, np.float32))
+        action = np.asarray(self._compiled(rows[None]))[0]
         return action[0] if np.ndim(obs) == 1 else action
+
+    @cached_property
+    def _compiled(self) -> Callable[[np.ndarray], Array]:
+        return _compiled(self.actor, self.standardise, self.spec)
 
     @property
     def traced(self) -> RawActor:
@@ -205,6 +214,31 @@ def _act(actor, standardise, bounds, obs):
     centre, scale, low, high = (jnp.asarray(bound) for bound in bounds)
     action = eqx.filter_vmap(lambda actor, rows: jax.vmap(actor)(standardise(rows)))(actor, obs)
     return jnp.clip(centre + scale * action, low, high)
+
+
+def _compiled(actor: Any, standardise: Standardise, spec: Spec) -> Callable[[np.ndarray], Array]:
+    """`_act` as a function of observations (m, n, obs) alone, for calls of a few rows, which should not cost more.
+
+    `eqx.filter_jit` looks at every part of the policy in every call; here that is done once. The program is compiled
+    once for all policies of one build.
+    """
+    leaves, tree = jax.tree.flatten((actor, standardise, _bounds(spec)))
+    is_array = [isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves]
+    arrays = [jnp.asarray(leaf) if array else None for leaf, array in zip(leaves, is_array, strict=True)]
+    rest = tuple(None if array else leaf for leaf, array in zip(leaves, is_array, strict=True))
+    return partial(_program(tree, rest), arrays)
+
+
+@lru_cache(maxsize=16)
+def _program(tree: Any, rest: tuple) -> Callable[[list, np.ndarray], Array]:
+    """Compiled `_act` for policies whose parts are `tree` and, beside their arrays, `rest`."""
+
+    def run(arrays: list, obs: np.ndarray) -> Array:
+        leaves = [other if array is None else array for array, other in zip(arrays, rest, strict=True)]
+        actor, standardise, bounds = jax.tree.unflatten(tree, leaves)
+        return _act(actor, standardise, bounds, obs)
+
+    return jax.jit(run)
 
 
 def _spec(stored: dict[str, Any]) -> Spec:

@@ -3,18 +3,23 @@
 One call of the policy a step serves every environment. Its shape never changes (a finished episode keeps its last
 observation there), so it is compiled once; finished environments are not stepped. Episode e of every member starts from
 `reset(seed=seed + e)`, so members meet the same starts and a repetition gives the same numbers.
+
+Where the task is one that `batched.py` knows, all episodes step there, on all cores, to the same bits; any other is
+stepped one environment after the other.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from dawm.errors import ConfigError, MissingExtraError, suggest
+from dawm.evaluate.batched import Slots, Stepped, make_batch
 from dawm.types import Spec
 
 MAX_ENVIRONMENTS = 128  # alive at once; more episodes are played in waves
@@ -51,47 +56,76 @@ def rollout(
     """
     if episodes < 1 or members < 1:
         raise ConfigError(f"`episodes` and `members` must be at least 1, got {episodes} and {members}.")
-    width = min(episodes, max(1, MAX_ENVIRONMENTS // members))
+    most = max(1, MAX_ENVIRONMENTS // members)
+    width = -(-episodes // -(-episodes // most))  # waves of nearly one size
     waves = [range(first, min(first + width, episodes)) for first in range(0, episodes, width)]
-    envs: list[Any] = []
-    try:
-        while len(envs) < members * width:
-            envs.append(make_environment(env_id))
-            if len(envs) == 1 and spec is not None:
-                _check_fit(envs[0], env_id, spec)
-        grid = [envs[m * width : (m + 1) * width] for m in range(members)]
-        parts = [_play(act, grid, numbers, seed, horizon) for numbers in waves]
-    finally:
-        for env in envs:
-            env.close()
+    with closing(make_environment(env_id)) as env:
+        if spec is not None:
+            _check_fit(env, env_id, spec)
+        size = members * width
+        with closing(make_batch(env, size) or Separate(env, env_id, size)) as crowd:
+            parts = [_play(act, env, crowd, (members, width), numbers, seed, horizon) for numbers in waves]
     return Episodes(*(np.concatenate(values, axis=1) for values in zip(*parts, strict=True)))
 
 
-def _play(act: Callable, envs: list[list[Any]], numbers: range, seed: int, horizon: int | None) -> Episodes:
-    """The episodes of the given numbers, for each member one environment an episode."""
-    shape = (len(envs), len(envs[0]))
-    first = envs[0][0]
-    limit = horizon or (first.spec.max_episode_steps if first.spec else None) or DEFAULT_LIMIT
-    obs = np.zeros((*shape, *first.observation_space.shape), np.float32)
-    returns, lengths, terminated = np.zeros(shape), np.zeros(shape, np.int64), np.zeros(shape, bool)
+class Crowd(Protocol):
+    """Environments of one kind, each in a slot; k of them are reset or stepped in a call."""
+
+    def reset(self, slots: Slots, seeds: Sequence[int]) -> Float[np.ndarray, "k obs"]:
+        """Begin episodes: their first observations."""
+        ...
+
+    def step(self, slots: Slots, actions: Float[np.ndarray, "k ..."]) -> Stepped:
+        """Step once; actions have the shape and the precision of the action space."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the environments hold."""
+        ...
+
+
+class Separate:
+    """Gymnasium environments that are stepped one after the other; `first` is one of them, and its owner closes it."""
+
+    def __init__(self, first: Any, env_id: str, size: int):
+        self._envs = [first, *(make_environment(env_id) for _ in range(size - 1))]
+
+    def reset(self, slots: Slots, seeds: Sequence[int]) -> Float[np.ndarray, "k obs"]:
+        return np.stack([self._envs[slot].reset(seed=seed)[0] for slot, seed in zip(slots, seeds, strict=True)])
+
+    def step(self, slots: Slots, actions: Float[np.ndarray, "k ..."]) -> Stepped:
+        found = [self._envs[slot].step(action)[:4] for slot, action in zip(slots, actions, strict=True)]
+        obs, reward, ended, cut = zip(*found, strict=True)
+        return np.stack(obs), np.array(reward, np.float64), np.array(ended, bool), np.array(cut, bool)
+
+    def close(self) -> None:
+        for env in self._envs[1:]:
+            env.close()
+
+
+def _play(
+    act: Callable, env: Any, crowd: Crowd, shape: tuple[int, int], numbers: range, seed: int, horizon: int | None
+) -> Episodes:
+    """The episodes of the given numbers, for each member one slot an episode; `env` is one environment of the crowd."""
+    limit = horizon or (env.spec.max_episode_steps if env.spec else None) or DEFAULT_LIMIT
+    size, space = shape[0] * shape[1], env.action_space
+    obs = np.zeros((size, *env.observation_space.shape), np.float32)
+    returns, lengths, terminated = np.zeros(size), np.zeros(size, np.int64), np.zeros(size, bool)
     if (begin := getattr(act, "begin", None)) is not None:
         begin()
-    alive = [(m, e) for m in range(shape[0]) for e in range(len(numbers))]
-    for m, e in alive:
-        obs[m, e] = envs[m][e].reset(seed=seed + numbers[e])[0]
-    while alive:
-        actions, going = np.asarray(act(obs)), []
-        for m, e in alive:
-            space = envs[m][e].action_space
-            action = actions[m, e].astype(space.dtype).reshape(space.shape)
-            obs[m, e], reward, ended, cut, _ = envs[m][e].step(action)
-            returns[m, e] += float(reward)
-            lengths[m, e] += 1
-            terminated[m, e] = ended
-            if not (ended or cut or lengths[m, e] >= limit):
-                going.append((m, e))
-        alive = going
-    return Episodes(*(values[:, : len(numbers)] for values in (returns, lengths, terminated)))
+    alive = np.arange(size).reshape(shape)[:, : len(numbers)].ravel()
+    obs[alive] = crowd.reset(alive, [seed + number for number in numbers] * shape[0])
+    for step in range(1, limit + 1):
+        actions = np.asarray(act(obs.reshape(*shape, -1))).astype(space.dtype).reshape(size, *space.shape)
+        obs[alive], reward, ended, cut = crowd.step(alive, actions[alive])
+        returns[alive] += reward
+        over = ended | cut | (step == limit)
+        if over.any():
+            lengths[alive[over]], terminated[alive[over]] = step, ended[over]
+            alive = alive[~over]
+            if not len(alive):
+                break
+    return Episodes(*(values.reshape(shape)[:, : len(numbers)] for values in (returns, lengths, terminated)))
 
 
 def make_environment(env_id: str) -> Any:

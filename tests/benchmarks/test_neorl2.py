@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from benchmarks.neorl2 import REFERENCES, dmsd, pipeline
+from benchmarks.neorl2 import REFERENCES, dmsd, pipeline, safety_half_cheetah
 from benchmarks.neorl2.published import PUBLISHED_RETURNS, PUBLISHED_SCORES
 from benchmarks.neorl2.task import TaskVectorEnv
+from dawm.evaluate.batched import make_batch
+from dawm.evaluate.rollouts import make_environment
 
 IDS = [f"benchmarks.neorl2:{name}" for name in REFERENCES]
 ARRAY_TASKS = [("benchmarks.neorl2:DMSD-v0", 100), ("benchmarks.neorl2:Pipeline-v0", 1000)]
@@ -305,3 +307,23 @@ def test_published_scores_follow_from_published_returns(task):
     low, high = REFERENCES[task]
     for method, value in PUBLISHED_RETURNS[task].items():
         assert abs(100 * (value - low) / (high - low) - PUBLISHED_SCORES[task][method][0]) < 0.011, method
+
+
+def test_the_batched_law_of_safety_half_cheetah_is_its_step(monkeypatch):
+    monkeypatch.setattr(safety_half_cheetah, "SPEED_LIMIT", 0.3)  # so that random actions break it now and then
+    env_id, actions = "benchmarks.neorl2:SafetyHalfCheetah-v0", np.random.default_rng(0).uniform(-1, 1, (100, 6))
+    env = make_environment(env_id)
+    batch = make_batch(env, 1)
+    assert batch is not None
+    batch.reset(np.arange(1), [5])
+    plain = gymnasium.make(env_id)
+    plain.reset(seed=5)
+    rewards = set()
+    for action in actions.astype(np.float32):
+        obs, reward, ended, cut, _ = plain.step(action)
+        ours = batch.step(np.arange(1), action[None])
+        np.testing.assert_array_equal(ours[0][0], obs)
+        assert (ours[1][0], ours[2][0], ours[3][0]) == (reward, ended, cut)
+        rewards.add(reward == -100.0)
+    batch.close()
+    assert rewards == {True, False}
