@@ -17,6 +17,7 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from dawm.agents.base import weighted
+from dawm.nets.ensemble import unstack
 from dawm.nets.mlp import MLP
 from dawm.types import Transition
 
@@ -52,12 +53,11 @@ class TwinCritic(eqx.Module):
         return eqx.filter_vmap(lambda net: self._values(net(x)))(self.nets)
 
     def rows(self, obs: Float[Array, "b obs"], action: Float[Array, "b act"]) -> Float[Array, "b 2 *q"]:
-        """`jax.vmap(self)(obs, action)`, network by network inside: rows inside networks are products of whole
-        matrices, where networks inside rows move every hidden layer from one order of axes to another and back.
+        """`jax.vmap(self)(obs, action)`, one network after the other: each layer is then one plain matrix product, and
+        not one with a batch axis, which XLA's CPU code surrounds by copies in another order of axes.
         """
         x = jnp.concatenate([obs, action], -1)
-        out = eqx.filter_vmap(lambda net: jax.vmap(lambda row: self._values(net(row)))(x))(self.nets)
-        return jnp.moveaxis(out, 0, 1)
+        return jnp.stack([jax.vmap(lambda row, net=net: self._values(net(row)))(x) for net in unstack(self.nets)], 1)
 
     def first(self, obs: Float[Array, " obs"], action: Float[Array, " act"]) -> Float[Array, "*q"]:
         """Q_1 alone, at half the cost: what TD3 improves its policy on."""
