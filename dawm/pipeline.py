@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from dawm.agents.config import PolicyConfig
-from dawm.agents.fit import train_policy
+from dawm.agents.fit import blocks_of, train_policy
 from dawm.agents.policy import load_policy
 from dawm.data.dataset import Dataset
 from dawm.data.doctor import Diagnosis, describe, examine
@@ -55,6 +55,8 @@ def run_pipeline(source: Any, config: RunConfig | None = None, *, out: str | Pat
             " dawm generate MODEL_DIR --policy DIR --out DIR."
         )
     data, diagnosis = examined(source, config.env)
+    for plan in plans:
+        blocks_of(data, plan.config, futures=plan.futures)
     env = environment_of(data, config)
     run = RunFolder.start(
         out, "run", {"run": to_dict(config), "data": identity(data)}, {"seed": config.world_model.seed}

@@ -23,14 +23,18 @@ from dawm.data.registry import load
 from dawm.data.stream import Stream
 from dawm.errors import ConfigError
 from dawm.nets.mlp import MLPBodyConfig
+from dawm.pipeline import run_pipeline
+from dawm.presets import load_preset
+from dawm.run.feed import Feed, fed
 from dawm.run.folder import RunFolder
 from dawm.run.loop import LoopConfig
 from dawm.synth.generator import GenerateConfig, generate
 from dawm.worldmodel.base import AbstractDiffusionModel
-from dawm.worldmodel.episodes import split_log
 from dawm.worldmodel.fit import WorldModelConfig, assemble, diffusion_inputs, train_world_model
-from dawm.worldmodel.networks import Networks, NetworksConfig, fit_scales
+from dawm.worldmodel.latent import LatentConfig
+from dawm.worldmodel.networks import Networks, NetworksConfig, fit_scales, fold_of
 from dawm.worldmodel.onestep import EnsembleConfig, StepConfig
+from dawm.worldmodel.split import split_log
 from dawm.worldmodel.trajectory import TrajectoryConfig
 
 LOOP = LoopConfig(steps=40, chunk=10, monitor_every=20, save_every=10)
@@ -145,16 +149,33 @@ def test_a_world_model_is_taken_up_again_and_generates(on_disk, tmp_path, monkey
 def test_blocks_know_returns_and_folds_of_whole_episodes(on_disk):
     """The windows of a block ask for the return to the end of the episode, also where the block cuts it."""
     config = model_config()
-    split = split_log(on_disk, holdout=0.1, seed=0, members=3, block=200)
+    split = split_log(on_disk, config)
     feed = diffusion_inputs(untrained(), split, config)
     rows = Stream(on_disk, 200, 0, on_disk.split_episodes(0.1, 0)[0]).block(1).rows
     _, windows, _ = feed.make(1)
     np.testing.assert_array_equal(windows.return_to_go, log().return_to_go(config.model.discount)[rows])
     np.testing.assert_array_equal(windows.obs, log().obs[rows])
-    memory = split_log(log(), holdout=0.1, seed=0, members=3, block=200)
-    kept = np.isin(log().episode_of, log().split_episodes(0.1, 0)[0])
-    np.testing.assert_array_equal(split.fold[kept], memory.fold)
-    assert set(split.fold[kept]) == {0, 1, 2}
+    blocks = split_log(on_disk, model_config(model=LatentConfig(members=3))).blocks
+    assert blocks is not None
+    episodes = log().split_episodes(0.1, 0)[0]
+    fold = blocks.fold[np.isin(log().episode_of, episodes)]
+    np.testing.assert_array_equal(fold, fold_of(log().select(episodes), 3, 0))
+    assert set(fold) == {0, 1, 2}
+
+
+def test_a_run_refuses_what_blocks_cannot_do_before_it_trains(on_disk, tmp_path):
+    preset = load_preset("fast")
+    config = replace(preset, futures=4, env="none", policy=replace(preset.policy, block=200))
+    with pytest.raises(ConfigError, match="`futures` needs all rows of the log at once"):
+        run_pipeline(on_disk, config, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_chunk_is_made_that_nobody_asks_for():
+    made = []
+    with fed(Feed(lambda chunk: made.append(chunk) or chunk), 3) as inputs:
+        assert [inputs(chunk) for chunk in range(1, 3)] == [1, 2]  # taken up again at the second of three
+    assert made == [1, 2]
 
 
 def untrained() -> AbstractDiffusionModel:

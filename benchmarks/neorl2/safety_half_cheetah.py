@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 
-from dawm.evaluate.outcomes import Law, Move, Outcome, half_cheetah, x_velocity
+from dawm.evaluate.mujoco_tasks import Law, Move, Outcome, half_cheetah, x_velocity
 
 SPEED_LIMIT, PENALTY, STEP_SECONDS, CONTROL_COST = 3.2096, -100.0, 0.05, 0.1
 

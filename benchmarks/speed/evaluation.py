@@ -90,7 +90,7 @@ def no_policy(settings: Settings) -> Work:
 def open_loop(settings: Settings) -> Work:
     from mujoco import rollout
 
-    from dawm.evaluate.batched import usable_cores
+    from dawm.evaluate.mujoco_batch import usable_cores
 
     mujoco: Any = importlib.import_module("mujoco")  # without declarations of its types
     steps, inside = length(settings), _environment().unwrapped

@@ -7,7 +7,6 @@ An exponent of 1 is proportional cost, below 1 the larger work is done at a bett
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -155,6 +154,6 @@ def of_futures(futures: int, settings: Settings) -> Callable[[], Any]:
 
     data = log()
     model = hardly_trained("latent", data, settings).model
-    config = replace(FuturesConfig(), futures=futures, block=settings.either(512, 32))
+    config = FuturesConfig(futures=futures, block=settings.either(512, 32))
     unit, rows = typical_deviation(model, data, config), np.arange(config.block)
     return lambda: jax.block_until_ready(make_block(model, data, rows, unit, config, jax.random.key(0)))

@@ -79,7 +79,7 @@ def train_policy(
     config = config or PolicyConfig()
     spec = data.spec
     _check_bounds(spec)
-    stream = _stream(data, config, futures)
+    stream = blocks_of(data, config, futures=futures is not None)
     log = data if stream is None else stream.block(0).data
     mean, scale = _statistics(log, config)
     real, made = log.transitions(), None if synthetic is None else synthetic.transitions()
@@ -150,10 +150,12 @@ def policy_update(config: PolicyConfig, spec: Spec, target: Target = one_step) -
     return update
 
 
-def _stream(data: Dataset, config: PolicyConfig, futures: Futures | None) -> Stream | None:
-    """The blocks of a log that stays on disk, which some settings cannot do with."""
+def blocks_of(data: Dataset, config: PolicyConfig, *, futures: bool) -> Stream | None:
+    """The blocks of a log that stays on disk; None where it is in memory. Raises ConfigError of settings that cannot do
+    with blocks.
+    """
     stream = stream_of(data, config.block, config.seed)
-    asked = {"futures": futures is not None, "priority": config.priority.kind != "none", "thin": config.thin > 0}
+    asked = {"futures": futures, "priority": config.priority.kind != "none", "thin": config.thin > 0}
     if stream is not None and any(asked.values()):
         setting = next(name for name, given in asked.items() if given)
         raise ConfigError(

@@ -3,7 +3,7 @@
 `obs, action, reward, next_obs, terminal, source, episode_ends, act_low, act_high` and `dataset.json` (format,
 fingerprint, what is known about the data). The columns are ordinary NumPy files, opened with `mmap_mode="r"`: a
 `Dataset` of them works like any other and has the same fingerprint as the same data in memory. Written part by part, so
-that the parts, and never their sum, have to fit into memory.
+that the parts, and of their sum only labels and ends, have to fit into memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -83,48 +82,40 @@ def _open(path: Path, info: DatasetInfo) -> Dataset:
 
 def _write_columns(parts: Iterable[Dataset], folder: Path) -> DatasetInfo:
     """Append the parts column by column; what is known of the whole."""
-    files: dict[str, BinaryIO] = {name: (folder / f"{name}.npy").open("wb") for name in ROWS}
-    first, count, rows, ends, labels = None, 0, 0, [], Labels()
-    low, high, alone = [], [], np.empty(0, np.int32)
+    large = {name: kind for name, kind in ROWS.items() if name != "source"}  # labels are known after the last part
+    files: dict[str, BinaryIO] = {name: (folder / f"{name}.npy").open("wb") for name in large}
+    first, rows, labels = None, 0, Labels()
+    sources, ends, low, high = [], [], [], []
     try:
         for file in files.values():
             file.write(b" " * HEADER)
         for part in parts:
-            first = first or replace(part, obs=part.obs[:1], **_one_row(part))
+            first = first or part.select([0])  # one episode of it, to compare the others with
             check_alike(first, part)
-            source = labels.add(part)
-            if count == 1:  # the first is not alone: its labels are those of a part after all
-                files["source"].seek(HEADER)
-                alone.tofile(files["source"])
-            for name, kind in ROWS.items():
-                column = source if name == "source" and count else getattr(part, name)
-                np.ascontiguousarray(column, kind).tofile(files[name])
-            alone = source if count == 0 else alone
+            for name, kind in large.items():
+                np.ascontiguousarray(getattr(part, name), kind).tofile(files[name])
+            sources.append((np.array(part.source), labels.add(part)))
             ends.append(part.episode_ends + rows)
             low.append(part.act_low)
             high.append(part.act_high)
-            rows, count = rows + len(part), count + 1
+            rows += len(part)
         if first is None:
             raise FileError("no log was given: nothing can be written.")
-        for name, kind in ROWS.items():
-            width = getattr(first, name).shape[1:]
+        for name, kind in large.items():
             files[name].seek(0)
-            files[name].write(_header(kind, (rows, *width)))
+            files[name].write(_header(kind, (rows, *getattr(first, name).shape[1:])))
     finally:
         for file in files.values():
             file.flush()
             os.fsync(file.fileno())
             file.close()
+    alone = len(sources) == 1
+    source = sources[0][0] if alone else np.concatenate([joined for _, joined in sources])
+    np.save(folder / "source.npy", source.astype(ROWS["source"]))
     np.save(folder / "episode_ends.npy", np.concatenate(ends).astype(np.int64))
     np.save(folder / "act_low.npy", np.min(low, axis=0).astype(np.float32))
     np.save(folder / "act_high.npy", np.max(high, axis=0).astype(np.float32))
-    return first.info if count == 1 else labels.info(first.info)
-
-
-def _one_row(part: Dataset) -> dict[str, Any]:
-    """The columns of a log's first row: what is kept of the first part, to compare the others with."""
-    rows = {name: getattr(part, name)[:1] for name in ROWS if name != "obs"}
-    return rows | {"episode_ends": np.ones(1, np.int64)}
+    return first.info if alone else labels.info(first.info)
 
 
 def _header(kind: str, shape: tuple[int, ...]) -> bytes:

@@ -77,10 +77,8 @@ def _shuffled(stream: Stream, turn: int) -> tuple[np.ndarray, np.ndarray]:
 
 def stream_of(data: Dataset, size: int, seed: int, episodes: np.ndarray | None = None) -> Stream | None:
     """The blocks of a log that stays on disk; None for one that is in memory, or that one block holds."""
-    if not data.mapped:
-        return None
-    stream = Stream(data, 1, seed, episodes)
-    return replace(stream, size=size) if stream.total > size else None
+    rows = len(data) if episodes is None else int(data.lengths[episodes].sum())
+    return Stream(data, size, seed, episodes) if data.mapped and rows > size else None
 
 
 def in_memory(data: Dataset, size: int, seed: int = 0, episodes: np.ndarray | None = None) -> Dataset:

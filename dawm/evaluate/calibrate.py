@@ -33,10 +33,9 @@ from dawm.uncertainty.recalibrate import METHODS, Method, Recalibration, fit_rec
 from dawm.uncertainty.scores import fair_crps
 from dawm.uncertainty.support import fit_support
 from dawm.worldmodel.base import require_dynamics
-from dawm.worldmodel.episodes import split_log
-from dawm.worldmodel.fit import split_of
 from dawm.worldmodel.holdout import choose_rows
 from dawm.worldmodel.rollout import unroll
+from dawm.worldmodel.split import split_log
 from dawm.worldmodel.trained import TrainedModel
 from dawm.worldmodel.yardsticks import best_members, gaussian_members, neighbours, persistence
 
@@ -145,7 +144,7 @@ def unseen_episodes(trained: TrainedModel, training: Dataset, data: Dataset | No
             f"the world model was trained on `{trained.data['name']}` ({trained.data['origin']}), not on"
             f" `{training.info.name}`."
         )
-    split = split_log(training, **split_of(trained.config))
+    split = split_log(training, trained.config)
     train, unseen = split.train, split.held
     words = f"the {unseen.episodes} held-out of {training.episodes} episodes of the file that the model was trained on"
     if data is not None and data.fingerprint != training.fingerprint:

@@ -4,8 +4,8 @@ One call of the policy a step serves every environment. Its shape never changes 
 observation there), so it is compiled once; finished environments are not stepped. Episode e of every member starts from
 `reset(seed=seed + e)`, so members meet the same starts and a repetition gives the same numbers.
 
-Where the task is one that `batched.py` knows, all episodes step there, on all cores, to the same bits; any other is
-stepped one environment after the other.
+Where the task is one that `mujoco_batch.py` knows, all episodes step there, on all cores, to the same bits; any other
+is stepped one environment after the other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from dawm.errors import ConfigError, MissingExtraError, suggest
-from dawm.evaluate.batched import Slots, Stepped, make_batch
+from dawm.evaluate.mujoco_batch import Slots, Stepped, make_batch
 from dawm.types import Spec
 
 MAX_ENVIRONMENTS = 128  # alive at once; more episodes are played in waves

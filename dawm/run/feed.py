@@ -24,8 +24,8 @@ class Feed:
 
 
 @contextlib.contextmanager
-def fed(data: Any) -> Iterator[Callable[[int], Any]]:
-    """A function from the number of a chunk to its data; chunks must be asked for in order."""
+def fed(data: Any, chunks: int) -> Iterator[Callable[[int], Any]]:
+    """A function from the number of a chunk, of `chunks` in all, to its data; they must be asked for in order."""
     if not isinstance(data, Feed):
         yield lambda chunk: data
         return
@@ -35,7 +35,8 @@ def fed(data: Any) -> Iterator[Callable[[int], Any]]:
         def at(chunk: int) -> Any:
             now = ahead.pop(chunk, None) or thread.submit(data.make, chunk)
             made = now.result()
-            ahead[chunk + 1] = thread.submit(data.make, chunk + 1)
+            if chunk + 1 < chunks:
+                ahead[chunk + 1] = thread.submit(data.make, chunk + 1)
             return made
 
         yield at

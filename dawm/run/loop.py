@@ -112,7 +112,7 @@ def fit(
     with (
         progress_bar(label, config.steps, "updates", start) as advance,
         _deferred_interrupt() as interrupted,
-        fed(data) as inputs,
+        fed(data, -(-config.steps // config.chunk)) as inputs,
     ):
         step = start
         while step < config.steps:

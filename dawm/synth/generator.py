@@ -22,7 +22,7 @@ import jax.random as jr
 import numpy as np
 
 from dawm.agents.policy import TrainedPolicy
-from dawm.data.dataset import Dataset, DatasetInfo
+from dawm.data.dataset import COLUMNS, Dataset, DatasetInfo
 from dawm.errors import ConfigError, FileError
 from dawm.run.checkpoint import write_whole
 from dawm.run.config import to_dict
@@ -35,12 +35,10 @@ from dawm.synth.safeguards import SafeguardConfig, Safeguards, make_safeguards, 
 from dawm.synth.starts import Starts
 from dawm.types import Segment
 from dawm.worldmodel.base import require_dynamics
-from dawm.worldmodel.episodes import split_log
-from dawm.worldmodel.fit import split_of
+from dawm.worldmodel.split import split_log
 from dawm.worldmodel.trained import TrainedModel
 
 HOPELESS = 20  # shards after which a generation that keeps next to nothing gives up
-COLUMNS = ("obs", "action", "reward", "next_obs", "terminal", "source")
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def generate(
     _check_task(model, data)
     _check_model(model, config, constraint)
     check_policy(policy, config.actions, (model.spec.obs_dim, model.spec.act_dim))
-    split = split_log(data, **split_of(model.config))
+    split = split_log(data, model.config)
     train, held = split.train, split.held
     run = None
     if folder is not None:

@@ -33,10 +33,10 @@ from dawm.run.progress import say
 from dawm.types import Spec
 from dawm.worldmodel import holdout
 from dawm.worldmodel.base import AbstractDiffusionModel, AbstractWorldModel, Parts
-from dawm.worldmodel.episodes import Split, split_log, true_returns
 from dawm.worldmodel.networks import Networks, NetworksConfig, fit_scales, fold_of, train_networks
 from dawm.worldmodel.onestep import Scales
 from dawm.worldmodel.registry import ModelConfig, make_world_model
+from dawm.worldmodel.split import Split, split_log
 from dawm.worldmodel.trained import TrainedModel
 from dawm.worldmodel.trajectory import TrajectoryConfig
 
@@ -74,7 +74,7 @@ def train_world_model(
         run = RunFolder.start(folder, "world_model", settings, {"seed": config.seed})
         if run.finished:
             return TrainedModel.load(run.path)
-    split = split_log(data, holdout=config.holdout, seed=config.seed, members=config.model.members, block=config.block)
+    split = split_log(data, config)
     train = split.train
     scales = fit_scales(train, data.spec)
     parts = None
@@ -83,7 +83,7 @@ def train_world_model(
             run.path / "networks", "networks", {"networks": to_dict(config.networks), "data": origin}, {}
         )
     members = config.model.members
-    rows = split.rows()
+    rows = None if split.blocks is None else split.blocks.rows()
     networks = train_networks(
         train, scales, config.networks, members=members, seed=config.seed, folder=parts, rows=rows
     )
@@ -103,13 +103,6 @@ def train_world_model(
         run.finish()
     say(verdict(measured))
     return trained
-
-
-def split_of(config: WorldModelConfig) -> dict[str, Any]:
-    """How a model splits its log: what `split_log` is given."""
-    return {
-        "holdout": config.holdout, "seed": config.seed, "members": config.model.members, "block": config.block
-    }  # fmt: skip
 
 
 def windows_of(data: Dataset, config: WorldModelConfig, horizon: int) -> Windows:
@@ -166,18 +159,21 @@ def _train_diffusion(
 
 
 def diffusion_inputs(model: AbstractDiffusionModel, split: Split, config: WorldModelConfig) -> Any:
-    """(model, windows, notes) of all training rows, or of each block of them."""
-    if split.stream is None:
-        windows = windows_of(split.train, config, config.model.window)
-        return model, windows, annotated(model, windows, split.fold)
-    stream, fold = split.stream, split.fold
+    """(model, windows, notes) of all training rows, or of each block of them.
+
+    The windows of a block have the returns-to-go of whole episodes, also where the block cuts one.
+    """
+    if split.blocks is None:
+        windows, fold = training_rows(split.train, config)
+        return model, windows, annotated(model, windows, fold)
+    stream, fold = split.blocks.stream, split.blocks.fold
     to_go = stream.data.return_to_go(config.model.discount) if config.model.returns == "episode" else None
 
     def make(number: int):
         block = stream.block(number)
         windows = windows_of(block.data, config, config.model.window)
         if to_go is not None:
-            windows = true_returns(windows, to_go, block.rows)
+            windows = eqx.tree_at(lambda w: w.return_to_go, windows, jnp.asarray(to_go[block.rows]))
         return model, windows, annotated(model, windows, fold[block.rows])
 
     return Feed(make)

@@ -122,10 +122,10 @@ def train_networks(
     seed: int,
     folder: RunFolder | None,
     monitor=None,
-    rows: Rows | Feed | None = None,
+    rows: Feed | None = None,
 ) -> Networks:
     """Train all of them on the rows of `data`, with cross-fitted anchors for `members` folds; resumes from
-    `folder`. `rows` are those of the training, where `data` are only a part of them.
+    `folder`. `rows` feeds those of the training, where `data` are only a part of them.
     """
     key = jr.fold_in(jr.key(seed), 1)
     sizes = data.obs.shape[1], data.action.shape[1], bool(data.terminal.any()), members
@@ -142,8 +142,8 @@ def train_networks(
         step, opt = optimiser.update(grads, opt, eqx.filter(networks, eqx.is_inexact_array))
         return (eqx.apply_updates(networks, step), opt), metrics
 
-    rows = rows or (*device_rows(data), jnp.asarray(fold_of(data, members, seed)))
-    inputs = rows.then(lambda rows: (rows, scales)) if isinstance(rows, Feed) else (rows, scales)
+    whole = lambda: (*device_rows(data), jnp.asarray(fold_of(data, members, seed)))
+    inputs = (whole(), scales) if rows is None else rows.then(lambda rows: (rows, scales))
     state = fit(
         update, state, inputs, config.loop,
         seed=seed, folder=folder, monitor=monitor and (lambda step, state: monitor(state[0])),

@@ -12,7 +12,7 @@ from gymnasium.utils.env_checker import check_env
 from benchmarks.neorl2 import REFERENCES, dmsd, pipeline, safety_half_cheetah
 from benchmarks.neorl2.published import PUBLISHED_RETURNS, PUBLISHED_SCORES
 from benchmarks.neorl2.task import TaskVectorEnv
-from dawm.evaluate.batched import make_batch
+from dawm.evaluate.mujoco_batch import make_batch
 from dawm.evaluate.rollouts import make_environment
 
 IDS = [f"benchmarks.neorl2:{name}" for name in REFERENCES]

@@ -50,7 +50,7 @@ def four(folder, one):
     return on_four(folder / "four", folder / "one")
 
 
-def close(found, expected, atol=1e-5):
+def assert_close(found, expected, atol=1e-5):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=atol)
 
 
@@ -59,8 +59,8 @@ def test_losses_and_weights_are_those_of_one_device(one, four, folder):
     assert len(wanted) == devices.STEPS // devices.LOOP.chunk
     assert wanted[0]["loss"] != wanted[-1]["loss"]
     for row, want in zip(rows, wanted, strict=True):
-        close([row["loss"], row["step"]], [want["loss"], want["step"]], atol=0)
-    close(four["trained/model"], one["trained/model"])
+        assert_close([row["loss"], row["step"]], [want["loss"], want["step"]], atol=0)
+    assert_close(four["trained/model"], one["trained/model"])
 
 
 def programs(folder):
@@ -84,14 +84,14 @@ def test_the_batch_is_split_and_gradients_are_summed(four, folder):
 def test_synthetic_rows_are_the_same_and_are_made_by_all_devices(one, four):
     assert len(one["generated/obs"]) >= 2_000
     for name in ("obs", "action", "reward", "next_obs"):
-        close(four[f"generated/{name}"], one[f"generated/{name}"])
+        assert_close(four[f"generated/{name}"], one[f"generated/{name}"])
     np.testing.assert_array_equal(four["generated/terminal"], one["generated/terminal"])
     assert set(one["generated/shards"]) == {1}
     assert set(four["generated/shards"]) == {4}
 
 
 def test_policies_are_the_same_and_each_device_has_its_seed(one, four, folder):
-    close(four["trained/policy"], one["trained/policy"])
+    assert_close(four["trained/policy"], one["trained/policy"])
     assert four["chunks/seeds"].tolist() == [[0, 0], [1, 1], [2, 2], [3, 3]]  # (device, first seed it holds)
     update = programs(folder / "four")[1]
     assert "num_partitions=4" in update
@@ -106,11 +106,12 @@ def test_later_chunks_compile_nothing_and_find_the_state_in_its_place(four):
 
 
 def test_a_checkpoint_goes_on_with_another_number_of_devices(one, four, folder):
-    close(four["resumed/model"], one["trained/model"])  # half on one, half on four
-    close(four["resumed/policy"], one["trained/policy"])
+    assert_close(four["resumed/model"], one["trained/model"])  # half on one, half on four
+    assert_close(four["resumed/policy"], one["trained/policy"])
     again = devices.resumed(folder / "four", folder / "one")
-    close(again["model"], four["trained/model"])
-    close(again["policy"], four["trained/policy"])
+    assert again.keys() == {"model", "policy"}
+    assert_close(again["model"], four["trained/model"])
+    assert_close(again["policy"], four["trained/policy"])
 
 
 def test_sizes_that_the_devices_do_not_share_evenly(four):

@@ -3,7 +3,7 @@
 An episode is a row of numbers, its state as MuJoCo's `mjSTATE_INTEGRATION` has it. A step takes the row of every
 episode that goes on into a simulator, does `mj_step(model, data, frame_skip)` and takes it out again; there is one
 simulator (`MjData`) and one thread for each core of the process, and MuJoCo releases the interpreter's lock. Then one
-computation says observations, rewards and ends (`outcomes.py`). The threads are kept as long as the batch.
+computation says observations, rewards and ends (`mujoco_tasks.py`). The threads are kept as long as the batch.
 
 What is equal to Gymnasium: starts, positions, velocities, observations, rewards and ends of every step, to the bit. The
 real environment resets, and the state holds the solver's warm start; nothing of the physics is done otherwise, except
@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from dawm.evaluate.outcomes import Law, Move, find_outcome
+from dawm.evaluate.mujoco_tasks import Law, Move, find_outcome
 
 PROBE = 50  # steps: a randomly driven Hopper falls within about twenty
 Slots = Int[np.ndarray, " k"]  # which of the episodes

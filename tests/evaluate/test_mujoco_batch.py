@@ -10,9 +10,9 @@ pytest.importorskip("imageio")
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
 
-from dawm.evaluate import batched, rollouts
-from dawm.evaluate.batched import make_batch, usable_cores
-from dawm.evaluate.outcomes import Law, Move, Outcome, half_cheetah
+from dawm.evaluate import mujoco_batch, rollouts
+from dawm.evaluate.mujoco_batch import make_batch, usable_cores
+from dawm.evaluate.mujoco_tasks import Law, Move, Outcome, half_cheetah
 from dawm.evaluate.rollouts import make_environment, rollout
 
 HOPPER = "gymnasium.envs.mujoco.hopper_v5:HopperEnv"
@@ -157,7 +157,7 @@ def test_the_unhealthy_last_step_is_paid_in_v4_only():
 def test_threads_and_waves_change_nothing(monkeypatch, cores):
     act = policies("Walker2d-v5")
     whole = rollout(act, "Walker2d-v5", episodes=5, seed=2, members=3)
-    monkeypatch.setattr(batched, "usable_cores", lambda: cores)
+    monkeypatch.setattr(mujoco_batch, "usable_cores", lambda: cores)
     monkeypatch.setattr(rollouts, "MAX_ENVIRONMENTS", 6)
     for a, b in zip(whole, rollout(act, "Walker2d-v5", episodes=5, seed=2, members=3), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -229,7 +229,7 @@ def test_a_class_that_was_changed_in_place_is_left_to_gymnasium(monkeypatch, nam
 
 def test_cores_are_those_of_the_process_and_a_sweep_can_lower_them(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(batched.os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(mujoco_batch.os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
     assert usable_cores() == 4
     for asked, cores in (("1", 1), ("3", 3), ("9", 4), ("4,2", 4), ("0", 1)):
         monkeypatch.setenv("OMP_NUM_THREADS", asked)
