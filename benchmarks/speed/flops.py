@@ -79,8 +79,8 @@ def learner_update(kind: str, batch: int, obs: int, act: int, width: int, depth:
 
 
 def linear_layer(layer: Any, back: int | None = None) -> Layer:
-    """Of an `eqx.nn.Linear`, whose weight is (outs, ins), with or without an axis of members before."""
-    outs, ins = layer.weight.shape[-2:]
+    """Of a `dawm.nets.linear.Linear`, whose weight is (ins, outs), with or without an axis of members before."""
+    ins, outs = layer.weight.shape[-2:]
     return Layer(ins, outs, back)
 
 

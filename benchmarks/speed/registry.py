@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from benchmarks.speed import denoisers, evaluation, learners, machine, memory, scaling, startup, synthetic, whole
+from benchmarks.speed import (
+    bodies,
+    denoisers,
+    evaluation,
+    learners,
+    machine,
+    memory,
+    scaling,
+    startup,
+    synthetic,
+    whole,
+)
 from benchmarks.speed.comparison import Settings
 
 
@@ -41,6 +52,12 @@ MEASUREMENTS = {
         "Synthetic data",
         "From the default models, beside a sampler as SynthER has it (residual perceptron 1024 x 6, 128 Heun steps),"
         " in JAX as well. Speed alone: how good the data are is another question.",
+    ),
+    "bodies": Measurement(
+        bodies.measure,
+        "What training seconds buy",
+        "Held-out CRPS over eight steps, after the same seconds of training on one and the same log, for the bodies"
+        " that a diffusion can have; less is better.",
     ),
     "evaluation": Measurement(
         evaluation.measure,

@@ -27,6 +27,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dawm.nets.embed import fourier
+from dawm.nets.linear import Linear
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
@@ -45,7 +46,7 @@ class MLP(eqx.Module):
     With `layer_norm` each hidden layer is Linear, LayerNorm, activation. `final` names the activation of the output.
     """
 
-    layers: tuple[eqx.nn.Linear, ...]
+    layers: tuple[Linear, ...]
     norms: tuple[eqx.nn.LayerNorm, ...]
     activation: str = eqx.field(static=True)
     final: str | None = eqx.field(static=True)
@@ -64,7 +65,7 @@ class MLP(eqx.Module):
     ):
         ins, outs = [in_dim] + [width] * depth, [width] * depth + [out_dim]
         keys = jr.split(key, depth + 1)
-        self.layers = tuple(linear(i, o, key=k) for i, o, k in zip(ins, outs, keys, strict=True))
+        self.layers = tuple(Linear(i, o, key=k) for i, o, k in zip(ins, outs, keys, strict=True))
         self.norms = tuple(eqx.nn.LayerNorm(width) for _ in range(depth)) if layer_norm else ()
         self.activation = activation
         self.final = final
@@ -75,12 +76,6 @@ class MLP(eqx.Module):
             x = ACTIVATIONS[self.activation](self.norms[i](x) if self.norms else x)
         x = self.layers[-1](x)
         return ACTIVATIONS[self.final](x) if self.final else x
-
-
-def linear(in_dim: int, out_dim: int, *, zero: bool = False, key: PRNGKeyArray) -> eqx.nn.Linear:
-    """A linear layer that starts as PyTorch's, uniform in +-1/sqrt(in_dim), or at zero."""
-    layer = eqx.nn.Linear(in_dim, out_dim, key=key)
-    return jax.tree.map(jnp.zeros_like, layer) if zero else layer
 
 
 def standardise(x: Float[Array, "*b features"], eps: float = 1e-6) -> Float[Array, "*b features"]:
@@ -109,13 +104,13 @@ class MLPBodyConfig:
 class Block(eqx.Module):
     """One residual branch, without its modulation."""
 
-    inner: eqx.nn.Linear
-    outer: eqx.nn.Linear
+    inner: Linear
+    outer: Linear
 
     def __init__(self, width: int, *, key: PRNGKeyArray):
         key_inner, key_outer = jr.split(key)
-        self.inner = linear(width, width, key=key_inner)
-        self.outer = linear(width, width, key=key_outer)
+        self.inner = Linear(width, width, key=key_inner)
+        self.outer = Linear(width, width, key=key_outer)
 
     def __call__(self, x: Float[Array, " width"]) -> Float[Array, " width"]:
         return self.outer(jax.nn.silu(self.inner(x)))
@@ -125,11 +120,11 @@ class MLPBody(eqx.Module):
     """The residual MLP of the module docstring, for one window."""
 
     embedding: MLP
-    modulation: eqx.nn.Linear | None  # None where conditions are concatenated
-    entry: eqx.nn.Linear
-    given: eqx.nn.Linear | None  # None without conditions
+    modulation: Linear | None  # None where conditions are concatenated
+    entry: Linear
+    given: Linear | None  # None without conditions
     blocks: tuple[Block, ...]
-    exit: eqx.nn.Linear
+    exit: Linear
     embed: int = eqx.field(static=True)
 
     def __call__(
@@ -161,10 +156,10 @@ def make_mlp_body(
     embedded, given = (embed + conditions, conditions) if adaptive else (embed, embed + conditions)
     return MLPBody(
         embedding=MLP(embedded, embed, width=embed, depth=1, activation="silu", key=key_embedding),
-        modulation=linear(embed, 2 * (config.depth + 1) * width, key=key_modulation) if adaptive else None,
-        entry=linear(time * channels, width, key=key_entry),
-        given=linear(given, width, key=key_given) if given else None,
+        modulation=Linear(embed, 2 * (config.depth + 1) * width, key=key_modulation) if adaptive else None,
+        entry=Linear(time * channels, width, key=key_entry),
+        given=Linear(given, width, key=key_given) if given else None,
         blocks=tuple(Block(width, key=k) for k in key_blocks),
-        exit=linear(width, time * channels, zero=True, key=key_exit),
+        exit=Linear(width, time * channels, zero=True, key=key_exit),
         embed=embed,
     )

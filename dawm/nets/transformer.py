@@ -29,7 +29,8 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dawm.nets.embed import fourier, sinusoidal
-from dawm.nets.mlp import MLP, linear, standardise
+from dawm.nets.linear import Linear
+from dawm.nets.mlp import MLP, standardise
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,16 @@ def attention(
 class CrossAttention(eqx.Module):
     """What a window takes from the tokens of its conditions; nothing at the start of training."""
 
-    query: eqx.nn.Linear
-    key_value: eqx.nn.Linear
-    merge: eqx.nn.Linear
+    query: Linear
+    key_value: Linear
+    merge: Linear
     heads: int = eqx.field(static=True)
 
     def __init__(self, config: TransformerConfig, *, key: PRNGKeyArray):
         key_query, key_told, key_out = jr.split(key, 3)
-        self.query = linear(config.width, config.width, key=key_query)
-        self.key_value = linear(config.width, 2 * config.width, key=key_told)
-        self.merge = linear(config.width, config.width, zero=True, key=key_out)
+        self.query = Linear(config.width, config.width, key=key_query)
+        self.key_value = Linear(config.width, 2 * config.width, key=key_told)
+        self.merge = Linear(config.width, config.width, zero=True, key=key_out)
         self.heads = config.heads
 
     def __call__(self, h: Float[Array, "time width"], told: Float[Array, "n width"]) -> Float[Array, "time width"]:
@@ -88,8 +89,8 @@ class CrossAttention(eqx.Module):
 class Block(eqx.Module):
     """Attention and MLP of one block, modulated by six vectors; between them a look at the conditions, if tokens."""
 
-    query_key_value: eqx.nn.Linear
-    merge: eqx.nn.Linear
+    query_key_value: Linear
+    merge: Linear
     mlp: MLP
     cross: CrossAttention | None
     heads: int = eqx.field(static=True)
@@ -97,8 +98,8 @@ class Block(eqx.Module):
     def __init__(self, config: TransformerConfig, cross: bool, *, key: PRNGKeyArray):
         key_in, key_out, key_mlp = jr.split(key, 3)
         width, hidden = config.width, config.expansion * config.width
-        self.query_key_value = linear(width, 3 * width, key=key_in)
-        self.merge = linear(width, width, key=key_out)
+        self.query_key_value = Linear(width, 3 * width, key=key_in)
+        self.merge = Linear(width, width, key=key_out)
         self.mlp = MLP(width, width, width=hidden, depth=1, activation="gelu", key=key_mlp)
         self.cross = CrossAttention(config, key=jr.fold_in(key, 1)) if cross else None
         self.heads = config.heads
@@ -122,12 +123,12 @@ class Transformer(eqx.Module):
     """The transformer of the module docstring, for one window."""
 
     embedding: MLP
-    modulation: eqx.nn.Linear
-    entry: eqx.nn.Linear
-    direct: eqx.nn.Linear | None  # of the adaptive kind
-    tokens: tuple[eqx.nn.Linear, ...]  # of the other: one for each condition
+    modulation: Linear
+    entry: Linear
+    direct: Linear | None  # of the adaptive kind
+    tokens: tuple[Linear, ...]  # of the other: one for each condition
     blocks: tuple[Block, ...]
-    exit: eqx.nn.Linear
+    exit: Linear
     embed: int = eqx.field(static=True)
 
     def __call__(
@@ -160,11 +161,11 @@ def make_transformer(
     key_tokens = jr.split(jr.fold_in(key, 1), len(cond_dims)) if cross else ()
     return Transformer(
         embedding=MLP(embed + conditions, embed, width=embed, depth=1, activation="silu", key=key_embedding),
-        modulation=linear(embed, (6 * config.depth + 2) * width, zero=True, key=key_modulation),
-        entry=linear(channels, width, key=key_entry),
-        direct=linear(conditions, width, key=key_direct) if conditions else None,
-        tokens=tuple(linear(n, width, key=k) for n, k in zip(cond_dims if cross else (), key_tokens, strict=True)),
+        modulation=Linear(embed, (6 * config.depth + 2) * width, zero=True, key=key_modulation),
+        entry=Linear(channels, width, key=key_entry),
+        direct=Linear(conditions, width, key=key_direct) if conditions else None,
+        tokens=tuple(Linear(n, width, key=k) for n, k in zip(cond_dims if cross else (), key_tokens, strict=True)),
         blocks=tuple(Block(config, cross, key=k) for k in key_blocks),
-        exit=linear(width, channels, zero=True, key=key_exit),
+        exit=Linear(width, channels, zero=True, key=key_exit),
         embed=embed,
     )

@@ -29,7 +29,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from dawm.errors import ConfigError
 from dawm.nets.embed import sinusoidal
-from dawm.nets.mlp import MLP, linear
+from dawm.nets.linear import Linear
+from dawm.nets.mlp import MLP
 
 GROUPS = 8
 
@@ -135,12 +136,12 @@ class ResidualBlock(eqx.Module):
 class ConditionEmbedding(eqx.Module):
     """A condition through three layers, in_dim to dim to 4 dim to dim, with Mish between them."""
 
-    entry: eqx.nn.Linear
+    entry: Linear
     rest: MLP
 
     def __init__(self, in_dim: int, dim: int, *, key: PRNGKeyArray):
         key_entry, key_rest = jr.split(key)
-        self.entry = linear(in_dim, dim, key=key_entry)
+        self.entry = Linear(in_dim, dim, key=key_entry)
         self.rest = MLP(dim, dim, width=4 * dim, depth=1, activation="mish", key=key_rest)
 
     def __call__(self, condition: Float[Array, " in"]) -> Float[Array, " dim"]:
@@ -152,7 +153,7 @@ class UNet(eqx.Module):
 
     step: MLP
     conditions: tuple[ConditionEmbedding, ...]
-    injection: eqx.nn.Linear
+    injection: Linear
     blocks: tuple[ResidualBlock, ...]
     halves: tuple[Conv, ...]
     doubles: tuple[Double, ...]
@@ -202,7 +203,7 @@ def make_unet(config: UNetConfig, time: int, channels: int, cond_dims: Sequence[
     return UNet(
         step=MLP(config.dim, config.dim, width=4 * config.dim, depth=1, activation="mish", key=next(keys)),
         conditions=tuple(ConditionEmbedding(c, config.dim, key=next(keys)) for c in cond_dims),
-        injection=linear(config.dim * (1 + len(cond_dims)), sum(out for _, out in shapes), key=next(keys)),
+        injection=Linear(config.dim * (1 + len(cond_dims)), sum(out for _, out in shapes), key=next(keys)),
         blocks=tuple(ResidualBlock(a, b, config.kernel, key=next(keys)) for a, b in shapes),
         halves=tuple(Conv(w, w, 3, stride=2, key=next(keys)) for w in widths[1:-1]),
         doubles=tuple(Double(w, key=next(keys)) for w in widths[-2:0:-1]),

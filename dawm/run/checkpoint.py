@@ -1,6 +1,6 @@
 """One file holds a pytree and a JSON header. It appears whole or not at all, and nothing in it can run code.
 
-Layout: the line `dawm-checkpoint 1`, a line with the SHA-256 of all that follows, one line of JSON (header, shape and
+Layout: the line `dawm-checkpoint 2`, a line with the SHA-256 of all that follows, one line of JSON (header, shape and
 dtype of each leaf), then the raw bytes of the leaves in C order.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from dawm.errors import CheckpointError
 
-MAGIC = b"dawm-checkpoint 1\n"
+MAGIC = b"dawm-checkpoint 2\n"
 T = TypeVar("T")
 
 
@@ -77,11 +77,19 @@ def load(path: Path, like: T) -> T:
     return eqx.combine(jax.tree.unflatten(structure, leaves), static)
 
 
+def _strange(path: Path, magic: bytes) -> str:
+    """What to say of a file that does not begin as it should."""
+    if magic.startswith(b"dawm-checkpoint "):
+        return f"`{path}` was written by another version of dawm: read it with that one, or train again."
+    return f"`{path}` is no checkpoint of dawm, or its first bytes are damaged."
+
+
 def _read(path: Path) -> tuple[dict[str, Any], bytes]:
     try:
         with path.open("rb") as file:
-            if file.read(len(MAGIC)) != MAGIC:
-                raise CheckpointError(f"`{path}` is no checkpoint of dawm, or its first bytes are damaged.")
+            magic = file.read(len(MAGIC))
+            if magic != MAGIC:
+                raise CheckpointError(_strange(path, magic))
             digest, content = file.readline().strip(), file.read()
     except OSError as error:
         raise CheckpointError(f"cannot read the checkpoint `{path}`: {error.strerror}.") from None

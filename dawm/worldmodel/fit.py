@@ -92,7 +92,7 @@ def train_world_model(
     rows = holdout.choose_rows(windows, config.measure_windows, config.seed)
     look = lambda model: holdout.measure(model, networks, windows, rows, config.measure_samples, config.seed)
     if isinstance(model, AbstractDiffusionModel):
-        model = _train_diffusion(model, split, look, config, run)
+        model = train_diffusion(model, split, look, config, run)
     measured = look(model)
     measured["parameters"] = parameter_counts(model, networks)
     facts = origin | {"training_rows": split.count}
@@ -132,7 +132,7 @@ def assemble(
     return make_world_model(config.model, parts, key=key)
 
 
-def _train_diffusion(
+def train_diffusion(
     model: AbstractDiffusionModel,
     split: Split,
     look: Callable[[AbstractWorldModel], dict[str, Any]],

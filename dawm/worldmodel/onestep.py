@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from dawm.data.normalise import Standard
 from dawm.nets.ensemble import apply, stack
+from dawm.nets.linear import Linear
 from dawm.nets.mlp import MLP
 
 
@@ -74,13 +75,13 @@ class StepNetwork(eqx.Module):
     """Standardised (change, reward) for standardised (s, a)."""
 
     body: MLP
-    skip: eqx.nn.Linear | None
+    skip: Linear | None
 
     def __init__(self, config: StepConfig, obs_dim: int, act_dim: int, *, key):
         key_body, key_skip = jr.split(key)
         size_in, size_out = obs_dim + act_dim, obs_dim + 1
         self.body = MLP(size_in, size_out, width=config.width, depth=config.depth, activation="silu", key=key_body)
-        self.skip = eqx.nn.Linear(size_in, size_out, use_bias=False, key=key_skip) if config.linear_skip else None
+        self.skip = Linear(size_in, size_out, bias=False, key=key_skip) if config.linear_skip else None
 
     def __call__(self, x: Float[Array, " in"]) -> Float[Array, " out"]:
         return self.body(x) + (0.0 if self.skip is None else self.skip(x))

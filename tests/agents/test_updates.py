@@ -38,9 +38,9 @@ LR = 0.01
 
 
 def linear(net, member=()):
-    """(w, b) of a one-layer network as float64."""
+    """(w, b) of a one-layer network as float64; w as (out, in)."""
     layer = net.layers[0]
-    return np.asarray(layer.weight, np.float64)[member], np.asarray(layer.bias, np.float64)[member]
+    return np.asarray(layer.weight, np.float64)[member].T, np.asarray(layer.bias, np.float64)[member]
 
 
 def adam(parameter, gradient):

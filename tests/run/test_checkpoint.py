@@ -86,6 +86,14 @@ def test_a_file_cut_short_is_noticed(tmp_path, keep):
         checkpoint.load(path, tree())
 
 
+def test_another_version_is_told_apart_from_damage(tmp_path):
+    checkpoint.save(tmp_path / "a.ckpt", {"a": jnp.ones(3)})
+    content = (tmp_path / "a.ckpt").read_bytes()
+    (tmp_path / "a.ckpt").write_bytes(content.replace(b"dawm-checkpoint 2", b"dawm-checkpoint 1", 1))
+    with pytest.raises(CheckpointError, match="another version of dawm"):
+        checkpoint.load(tmp_path / "a.ckpt", {"a": jnp.ones(3)})
+
+
 def test_other_settings_are_told_apart_from_damage(tmp_path):
     path = tmp_path / "a.ckpt"
     checkpoint.save(path, {"w": jnp.zeros((2, 3))})

@@ -27,7 +27,7 @@ def test_probability_is_exactly_zero_where_no_end_was_recorded():
 
 def test_loss_worked_by_hand():
     network = eqx.tree_at(lambda n: n.body.layers[-1].bias, sure_of_an_end(True), jnp.array([np.log(3.0)]))
-    network = eqx.tree_at(lambda n: n.body.layers[-1].weight, network, jnp.zeros((1, 32)))  # p = 3/4 everywhere
+    network = eqx.tree_at(lambda n: n.body.layers[-1].weight, network, jnp.zeros((32, 1)))  # p = 3/4 everywhere
     loss = end_loss(network, jnp.zeros((2, 4)), jnp.array([1.0, 0.0]))
     assert loss == pytest.approx((np.log(4 / 3) + np.log(4)) / 2, rel=1e-5)
 
