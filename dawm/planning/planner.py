@@ -2,7 +2,7 @@
 
 Among the candidates of every refinement are the plan before, shifted by a step, and what a policy would do along its
 own future under the model, where there is a policy; the search starts from the latter. From what it finds the gradient
-may go on (`climb.py`).
+may go on (`ascent.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dawm.agents.targets import RiskConfig, risk
-from dawm.planning.climb import ClimbConfig, climb
+from dawm.planning.ascent import AscentConfig, climb
 from dawm.planning.objective import particle_returns
 from dawm.planning.search import SEARCHES, MPPIConfig, SearchConfig
 from dawm.types import Dynamics, Spec
@@ -30,7 +30,7 @@ class PlannerConfig:
     """How far, how wide and how carefully to plan."""
 
     search: SearchConfig = field(default_factory=MPPIConfig)
-    climb: ClimbConfig = field(default_factory=ClimbConfig)
+    ascent: AscentConfig = field(default_factory=AscentConfig)
     horizon: int = 8
     candidates: int = 64  # plans per refinement
     refinements: int = 3
@@ -109,9 +109,9 @@ def _plan(model, obs, plan, key, spec: Spec, config: PlannerConfig, policy, valu
         plans = jnp.clip(jnp.concatenate([fixed, mean[:, None], drawn], 1), -1.0, 1.0)
         mean, spread = refine(scored(plans, key_score), plans, mean, spread, config.search)
     final = jnp.clip(mean, -1.0, 1.0)
-    if config.climb.steps:
+    if config.ascent.steps:
         key_climb = jr.fold_in(key, config.refinements)  # the same futures all the way, or chance would be climbed
-        final = climb(lambda plans: scored(plans[:, None], key_climb)[:, 0], final, config.climb)
+        final = climb(lambda plans: scored(plans[:, None], key_climb)[:, 0], final, config.ascent)
     shifted = jnp.concatenate([final[:, 1:], final[:, -1:]], 1)
     return centre + scale * final[:, 0], shifted
 

@@ -12,7 +12,7 @@ import pytest
 
 from dawm.agents.targets import RiskConfig
 from dawm.evaluate.rollouts import rollout
-from dawm.planning.climb import ClimbConfig, climb
+from dawm.planning.ascent import AscentConfig, climb
 from dawm.planning.objective import particle_returns
 from dawm.planning.planner import Planner, PlannerConfig
 from dawm.planning.search import SEARCHES, CEMConfig, MPPIConfig
@@ -69,7 +69,7 @@ def test_the_gradient_finds_what_few_samples_do_not():
     state = np.array([1.2, -0.7, 0.2])
     miss, found = (
         np.abs(Planner(Linear(), SPEC, config)(state[None, :, None])[0, :, 0] + riccati(6) * state).max()
-        for config in (few, replace(few, climb=ClimbConfig(steps=60)))
+        for config in (few, replace(few, ascent=AscentConfig(steps=60)))
     )
     assert miss > 0.1
     assert found < 0.02
@@ -78,9 +78,9 @@ def test_the_gradient_finds_what_few_samples_do_not():
 def test_a_climb_never_loses_and_stays_within_reach():
     worth = lambda plan: -jnp.square(plan - jnp.array([0.9, -2.0])).sum((1, 2))
     start = jnp.array([[[0.0, 0.0]], [[0.9, -1.0]]])
-    near = climb(worth, start, ClimbConfig(steps=40, reach=0.3))
+    near = climb(worth, start, AscentConfig(steps=40, reach=0.3))
     np.testing.assert_allclose(near, [[[0.3, -0.3]], [[0.9, -1.0]]], atol=1e-3)
-    wild = climb(worth, start, ClimbConfig(steps=3, rate=1.9))
+    wild = climb(worth, start, AscentConfig(steps=3, rate=1.9))
     assert (worth(wild) >= worth(start)).all()
     np.testing.assert_array_equal(wild[1], start[1])  # already at the best that is allowed
 

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 
 
 @dataclass(frozen=True)
-class ClimbConfig:
+class AscentConfig:
     """How many steps, how large, how far."""
 
     steps: int = 0  # 0: no ascent
@@ -35,7 +35,7 @@ class ClimbConfig:
 
 
 def climb(
-    worth: Callable[[Float[Array, "n h a"]], Float[Array, " n"]], plan: Float[Array, "n h a"], config: ClimbConfig
+    worth: Callable[[Float[Array, "n h a"]], Float[Array, " n"]], plan: Float[Array, "n h a"], config: AscentConfig
 ) -> Float[Array, "n h a"]:
     """The best plan of an ascent from each of n plans in [-1, 1]; `worth` of one depends on that one alone."""
     optimiser = optax.adam(optax.cosine_decay_schedule(config.rate, config.steps))
