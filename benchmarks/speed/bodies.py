@@ -88,7 +88,7 @@ class Workshop:
         from dawm.run.loop import LoopConfig
         from dawm.worldmodel.fit import WorldModelConfig, assemble, windows_of
 
-        loop = LoopConfig(steps=updates, chunk=min(updates, 200), monitor_every=updates, save_every=updates)
+        loop = LoopConfig(steps=updates, chunk=updates, monitor_every=updates, save_every=updates)  # one program
         config = WorldModelConfig(model=model, loop=loop)
         held = windows_of(self.split.held, config, model.horizon)
         made = assemble(config, self.spec, self.scales, self.networks, self.split.train, held=held, key=jr.key(2))

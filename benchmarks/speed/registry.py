@@ -15,6 +15,7 @@ from benchmarks.speed import (
     scaling,
     startup,
     synthetic,
+    together,
     whole,
 )
 from benchmarks.speed.comparison import Settings
@@ -40,6 +41,11 @@ MEASUREMENTS = {
         "Policy updates",
         "Batch 256, hidden layers of 256 units (two; ReBRAC three), sizes of Hopper, one seed. Each program draws its"
         " own batches. Useful operations are counted alike for all.",
+    ),
+    "together": Measurement(
+        together.measure,
+        "Two runs at once",
+        "Two processes, each on a core of its own, their rates added, beside one process alone on the machine.",
     ),
     "denoisers": Measurement(
         denoisers.measure,

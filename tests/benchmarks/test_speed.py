@@ -199,3 +199,14 @@ def test_the_exponent_is_the_slope_and_the_page_shows_the_plot(tmp_path, capsys)
     assert pages.main([str(tmp_path / "r.json"), "--out", str(tmp_path / "speed.md")]) == 0
     assert "](speed-growth.svg)" in (tmp_path / "speed.md").read_text()
     assert "a: 2.00" in (tmp_path / "speed-growth.svg").read_text()
+
+
+@pytest.mark.slow
+def test_two_runs_begin_together_and_their_rates_are_added(tmp_path, capsys):
+    assert main(["--quick", "--only", "together", "--out", str(tmp_path)]) == 0
+    content = json.loads((tmp_path / capsys.readouterr().out.strip().rpartition(os.sep)[2]).read_text())
+    rows = content["measurements"]["together"]["rows"]
+    assert len(rows) == (2 if (os.cpu_count() or 1) > 1 else 0)
+    for row in rows:
+        both, one = (row["programs"][name]["median"] for name in ("dawm", "one alone"))
+        assert 0.3 * one < both < 4 * one
