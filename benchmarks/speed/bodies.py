@@ -3,7 +3,7 @@
 The diffusion is trained from its start for as many updates as fit the seconds (its learning rate falls to nothing at
 the last of them), at the rate that is measured first. One-step networks are trained before, once for each kind of
 model, and not counted. The CRPS is that of states over all steps of the horizon on held-out episodes of the log inside
-the package, as in `dawm.worldmodel.holdout`; the last line of each kind is its Gaussian ensemble of one-step networks.
+the package, as in `dawm.worldmodel.holdout`; the last rows are the Gaussian ensembles of one-step networks.
 """
 
 from __future__ import annotations
@@ -114,11 +114,8 @@ class Workshop:
         from dawm.worldmodel.fit import train_diffusion
 
         config, made, held = self._assembled(model, updates)
-        count, samples = (
-            self.settings.either(config.measure_windows, 8),
-            self.settings.either(config.measure_samples, 2),
-        )
-        rows = holdout.choose_rows(held, count, config.seed)
+        windows, samples = (config.measure_windows, config.measure_samples) if not self.settings.quick else (8, 2)
+        rows = holdout.choose_rows(held, windows, config.seed)
         look = lambda model: holdout.measure(model, self.networks, held, rows, samples, config.seed)
         found = look(train_diffusion(made, self.split, look, config, None))
         self.last = {name: float(np.mean(errors["crps"])) for name, errors in found["models"].items()}

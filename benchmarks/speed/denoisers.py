@@ -37,9 +37,9 @@ def measure(settings: Settings) -> dict[str, Any]:
 
 def in_dawm(kind: str, settings: Settings) -> Work:
     from benchmarks.speed.flops import model_layers, training
-    from benchmarks.speed.worlds import hardly_trained, log
+    from benchmarks.speed.worlds import hardly_trained
 
-    trained, count = hardly_trained(kind, log(), settings), settings.either(50, 2)
+    trained, count = hardly_trained(kind, settings), settings.either(50, 2)
     config, model = trained.config, trained.model
     return Work(update_of(trained, count), count * config.batch_size * model.count, training(1, model_layers(model)))
 

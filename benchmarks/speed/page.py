@@ -2,7 +2,8 @@
 
     python -m benchmarks.speed.page runs/speed/0123456789ab.json
 
-writes docs/performance.md. With several files (one thread, two threads) each has a part of its own.
+writes docs/performance.md, with --remark WORDS about how it was measured. With several files (one thread, two threads)
+each has a part of its own.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ faster, or smaller. Operations are counted by hand from the matrix products that
 QUICK = "\n**These are quick results: they show that everything runs, and their numbers mean nothing.**\n"
 
 
-def page(results: list[dict[str, Any]], plot: str | None = None) -> str:
+def page(results: list[dict[str, Any]], plot: str | None = None, remark: str = "") -> str:
     """The page as Markdown, a part for each file of results; `plot` is the name of the picture of the growth."""
-    return "\n".join([OPENING, *(_part(result, plot, several=len(results) > 1) for result in results)])
+    opening = OPENING + (f"\n{remark}\n" if remark else "")
+    return "\n".join([opening, *(_part(result, plot, several=len(results) > 1) for result in results)])
 
 
 def _part(result: dict[str, Any], plot: str | None = None, *, several: bool) -> str:
@@ -69,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.page", description="The page of speed results.")
     parser.add_argument("results", type=Path, nargs="+", metavar="FILE", help="results of python -m benchmarks.speed")
     parser.add_argument("--out", type=Path, default=PAGE, metavar="FILE", help="where to (docs/performance.md)")
+    parser.add_argument("--remark", default="", metavar="WORDS", help="what a reader must know of the measuring")
     given = parser.parse_args(arguments)
 
     def make() -> str:
@@ -79,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
         if growth := results[0]["measurements"].get("scaling"):
             plot = given.out.with_name(f"{given.out.stem}-growth.svg")
             draw(growth["rows"], plot)
-        text = page(results, plot and plot.name)
+        text = page(results, plot and plot.name, given.remark)
         write_whole(given.out, lambda file: file.write(text.encode()))
         return str(given.out)
 

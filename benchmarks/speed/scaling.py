@@ -6,7 +6,6 @@ An exponent of 1 is proportional cost, below 1 the larger work is done at a bett
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -129,12 +128,11 @@ def of_count(count: int, settings: Settings) -> Callable[[], Any]:
     return _generation(_trajectory(8, settings), settings.either(count, count // 16))
 
 
-@functools.cache
 def _trajectory(horizon: int, settings: Settings) -> Any:
-    from benchmarks.speed.worlds import hardly_trained, log
+    from benchmarks.speed.worlds import hardly_trained
     from dawm.worldmodel.trajectory import TrajectoryConfig
 
-    return hardly_trained("trajectory", log(), settings, model=TrajectoryConfig(horizon=horizon))
+    return hardly_trained("trajectory", settings, model=TrajectoryConfig(horizon=horizon))
 
 
 def _generation(model: Any, count: int) -> Callable[[], Any]:
@@ -151,17 +149,10 @@ def _generation(model: Any, count: int) -> Callable[[], Any]:
 def of_futures(futures: int, settings: Settings) -> Callable[[], Any]:
     import jax
 
-    from benchmarks.speed.worlds import log
+    from benchmarks.speed.worlds import hardly_trained, log
     from dawm.synth.futures import FuturesConfig, make_block, typical_deviation
 
-    data, model = log(), _latent(settings).model
+    data, model = log(), hardly_trained("latent", settings).model
     config = FuturesConfig(futures=futures, block=settings.either(512, 32))
     unit, rows = typical_deviation(model, data, config), np.arange(config.block)
     return lambda: jax.block_until_ready(make_block(model, data, rows, unit, config, jax.random.key(0)))
-
-
-@functools.cache
-def _latent(settings: Settings) -> Any:
-    from benchmarks.speed.worlds import hardly_trained, log
-
-    return hardly_trained("latent", log(), settings)

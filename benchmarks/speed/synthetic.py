@@ -51,7 +51,7 @@ def transitions(kind: str, settings: Settings) -> Work:
     from dawm.synth.starts import Starts
 
     data = log()
-    model = hardly_trained(kind, data, settings)
+    model = hardly_trained(kind, settings)
     count = settings.either(4_096, 1_024)
     starts = Starts(data, model, GenerateConfig()).draw(count, np.random.default_rng(0))
     call = lambda: model.generate(starts, jax.random.key(0))
@@ -66,7 +66,7 @@ def futures(kind: str, settings: Settings) -> Work:
     from dawm.synth.futures import FuturesConfig, make_block, typical_deviation
 
     data = log()
-    model = hardly_trained(kind, data, settings).model
+    model = hardly_trained(kind, settings).model
     config = FuturesConfig(futures=FUTURES, block=settings.either(1_024, 64))
     unit, rows = typical_deviation(model, data, config), np.arange(config.block)
     call = lambda: make_block(model, data, rows, unit, config, jax.random.key(0))

@@ -17,7 +17,7 @@ from benchmarks.speed.children import run
 from benchmarks.speed.comparison import OURS, Settings, figures, ratios
 from dawm.errors import DawmError
 
-SECONDS = 10.0
+SECONDS = 10
 WORDS = {"td3bc": "TD3+BC", "iql": "IQL"}
 POLL = 0.05
 SOLO = "one alone"
@@ -41,7 +41,7 @@ def _row(kind: str, cores: list[int], settings: Settings) -> dict[str, Any]:
 
 def rate(kind: str, cores: list[int], settings: Settings) -> float:
     """Updates a second of one process on each core, all together."""
-    seconds = settings.either(int(SECONDS), 1)
+    seconds = settings.either(SECONDS, 1)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(cores)) as threads:
         words = lambda core: ["-m", "benchmarks.speed.steady", kind, str(core), str(seconds), folder]
         running = [threads.submit(run, words(core)) for core in cores]

@@ -3,9 +3,10 @@
     plan  <-  clip(plan + rate_k · Adam(g / rms(g))),   g the gradient of the worth of the plan,
 
 for a number of steps while rate_k falls to 0 along a cosine; the best plan on the way is the result, so that the worth
-never falls. In forty steps of two actions no search of a few hundred samples comes near what the gradient finds; from a
-start that is wrong everywhere a gradient goes nowhere, so there is a search before (Bharadhwaj et al. 2020, arXiv
-2004.08763, section 3). The model is climbed with all its errors: `reach` says how far from the start.
+never falls. It reaches peaks too sharp for a search of a few samples; it starts where a search ends, because from a
+start that is wrong everywhere a gradient goes nowhere (Bharadhwaj et al. 2020, arXiv 2004.08763, section 3). The model
+and the value beyond the horizon are climbed with all their errors, which is why it is off by default: `reach` says how
+far from the start.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def test_the_first_action_of_a_plan_is_that_of_the_riccati_equation(search):
 
 
 def test_the_gradient_finds_what_few_samples_do_not():
-    """Six steps by hand are far from the optimum, and thirty steps up from there are at it."""
+    """One refinement of eight candidates is far from the optimum, and sixty steps up from there are at it."""
     few = PlannerConfig(horizon=6, candidates=8, refinements=1, discount=1.0)
     state = np.array([1.2, -0.7, 0.2])
     miss, found = (
