@@ -70,11 +70,15 @@ class MLP(eqx.Module):
         self.activation = activation
         self.final = final
 
-    def __call__(self, x: Float[Array, " in"]) -> Float[Array, " out"]:
+    def hidden(self, x: Float[Array, " in"]) -> Float[Array, " width"]:
+        """The last hidden layer; `x` itself where there is none."""
         for i, layer in enumerate(self.layers[:-1]):
             x = layer(x)
             x = ACTIVATIONS[self.activation](self.norms[i](x) if self.norms else x)
-        x = self.layers[-1](x)
+        return x
+
+    def __call__(self, x: Float[Array, " in"]) -> Float[Array, " out"]:
+        x = self.layers[-1](self.hidden(x))
         return ACTIVATIONS[self.final](x) if self.final else x
 
 

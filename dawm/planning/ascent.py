@@ -36,25 +36,30 @@ class AscentConfig:
 
 
 def climb(
-    worth: Callable[[Float[Array, "n h a"]], Float[Array, " n"]], plan: Float[Array, "n h a"], config: AscentConfig
-) -> Float[Array, "n h a"]:
-    """The best plan of an ascent from each of n plans in [-1, 1]; `worth` of one depends on that one alone."""
+    worth: Callable[[Float[Array, "n c h a"]], Float[Array, "n c"]],
+    plans: Float[Array, "n c h a"],
+    config: AscentConfig,
+) -> tuple[Float[Array, "n c h a"], Float[Array, "n c"]]:
+    """The best plan of an ascent from each of n by c plans in [-1, 1], and its worth; `worth` of one depends on that
+    one alone.
+    """
     optimiser = optax.adam(optax.cosine_decay_schedule(config.rate, config.steps))
-    low, high = jnp.clip(plan - config.reach, -1.0, 1.0), jnp.clip(plan + config.reach, -1.0, 1.0)
+    low, high = jnp.clip(plans - config.reach, -1.0, 1.0), jnp.clip(plans + config.reach, -1.0, 1.0)
 
-    def total(plan):
-        each = worth(plan)
+    def total(plans):
+        each = worth(plans)
         return each.sum(), each
 
     def step(carry, _):
-        plan, opt, best, most = carry
-        (_, each), slope = jax.value_and_grad(total, has_aux=True)(plan)
+        plans, opt, best, most = carry
+        (_, each), slope = jax.value_and_grad(total, has_aux=True)(plans)
         better = each > most
-        best, most = jnp.where(better[:, None, None], plan, best), jnp.maximum(each, most)
-        slope = slope / (jnp.sqrt(jnp.square(slope).mean((1, 2), keepdims=True)) + 1e-8)
+        best, most = jnp.where(better[..., None, None], plans, best), jnp.maximum(each, most)
+        slope = slope / (jnp.sqrt(jnp.square(slope).mean((-2, -1), keepdims=True)) + 1e-8)
         change, opt = optimiser.update(-slope, opt)
-        return (jnp.clip(plan + change, low, high), opt, best, most), None
+        return (jnp.clip(plans + change, low, high), opt, best, most), None
 
-    start = plan, optimiser.init(plan), plan, jnp.full(len(plan), -jnp.inf)
-    (plan, _, best, most), _ = jax.lax.scan(step, start, None, config.steps)
-    return jnp.where((worth(plan) > most)[:, None, None], plan, best)
+    start = plans, optimiser.init(plans), plans, jnp.full(plans.shape[:2], -jnp.inf)
+    (plans, _, best, most), _ = jax.lax.scan(step, start, None, config.steps)
+    last = worth(plans)
+    return jnp.where((last > most)[..., None, None], plans, best), jnp.maximum(last, most)

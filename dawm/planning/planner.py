@@ -111,7 +111,10 @@ def _plan(model, obs, plan, key, spec: Spec, config: PlannerConfig, policy, valu
     final = jnp.clip(mean, -1.0, 1.0)
     if config.ascent.steps:
         key_climb = jr.fold_in(key, config.refinements)  # the same futures all the way, or chance would be climbed
-        final = climb(lambda plans: scored(plans[:, None], key_climb)[:, 0], final, config.ascent)
+        starts = jnp.clip(jnp.concatenate([fixed, final[:, None]], 1), -1.0, 1.0)
+        climbed, worth = climb(lambda plans: scored(plans, key_climb), starts, config.ascent)
+        best = worth.argmax(1)[:, None, None, None]
+        final = jnp.take_along_axis(climbed, best, 1)[:, 0]
     shifted = jnp.concatenate([final[:, 1:], final[:, -1:]], 1)
     return centre + scale * final[:, 0], shifted
 

@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Bool, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from dawm.data.arrays import next_obs_unknown
 from dawm.data.dataset import Dataset
 from dawm.data.normalise import Standard
-from dawm.nets.ensemble import stack
+from dawm.nets.ensemble import size, stack, unstack
 from dawm.run.feed import Feed
 from dawm.run.folder import RunFolder
 from dawm.run.loop import LoopConfig, fit
@@ -37,6 +37,7 @@ from dawm.worldmodel.onestep import (
     ensemble_loss,
     step_loss,
 )
+from dawm.worldmodel.readout import settled
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class NetworksConfig:
     ends: EndsConfig = field(default_factory=EndsConfig)
     one_step: StepConfig = field(default_factory=lambda: StepConfig(linear_skip=False))  # yardstick
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)  # yardstick
+    closed_readout: bool = True  # of the anchors: last layers by least squares, every output in its simplest form
     batch_size: int = 256
     optim: OptimConfig = field(default_factory=OptimConfig)
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=10_000))
@@ -149,7 +151,34 @@ def train_networks(
         seed=seed, folder=folder, monitor=monitor and (lambda step, state: monitor(state[0])),
         label="one-step networks", layout=split_rows(config.batch_size),
     )  # fmt: skip
-    return state[0]
+    if not config.closed_readout:
+        return state[0]
+    return _settle(state[0], whole() if rows is None else rows.make(0), scales)
+
+
+def _settle(networks: Networks, rows: Rows, scales: Scales) -> Networks:
+    """The anchors with their last layers in closed form; see `readout.py`. An anchor of a fold is fitted on what it
+    was trained on and judged on its fold; the one of all rows is judged on a fifth of them.
+    """
+    rows, recorded, fold = jax.tree.map(np.asarray, rows)
+    x, y = _pairs(scales, *(jnp.asarray(leaf) for leaf in (rows.obs, rows.action, rows.reward, rows.next_obs)))
+    x, y = np.asarray(x), np.asarray(y)
+    part = np.arange(len(recorded)) * 20 // len(recorded) % 5 == 4  # every fifth of twenty stretches
+    anchor = settled(networks.anchor, x, y, recorded & ~part, recorded & part, again=True)
+    if networks.folds is None:
+        return eqx.tree_at(lambda n: n.anchor, networks, anchor)
+    anchors, alone = unstack(networks.folds), size(networks.folds) < 2
+    judged = lambda k: part if alone else fold == k
+    each = [
+        settled(one, x, y, recorded & ~judged(k), recorded & judged(k), again=alone) for k, one in enumerate(anchors)
+    ]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves) if eqx.is_array(leaves[0]) else leaves[0], *each)
+    return eqx.tree_at(lambda n: (n.anchor, n.folds), networks, (anchor, stacked))
+
+
+@eqx.filter_jit
+def _pairs(scales: Scales, obs, action, reward, next_obs) -> tuple[Float[Array, "n in"], Float[Array, "n out"]]:
+    return jax.vmap(scales.inputs)(obs, action), jax.vmap(scales.targets)(obs, reward, next_obs)
 
 
 def _loss(networks: Networks, scales: Scales, batch: Rows) -> tuple[Array, dict[str, Array]]:

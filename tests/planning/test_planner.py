@@ -76,13 +76,30 @@ def test_the_gradient_finds_what_few_samples_do_not():
 
 
 def test_a_climb_never_loses_and_stays_within_reach():
-    worth = lambda plan: -jnp.square(plan - jnp.array([0.9, -2.0])).sum((1, 2))
-    start = jnp.array([[[0.0, 0.0]], [[0.9, -1.0]]])
-    near = climb(worth, start, AscentConfig(steps=40, reach=0.3))
-    np.testing.assert_allclose(near, [[[0.3, -0.3]], [[0.9, -1.0]]], atol=1e-3)
-    wild = climb(worth, start, AscentConfig(steps=3, rate=1.9))
-    assert (worth(wild) >= worth(start)).all()
-    np.testing.assert_array_equal(wild[1], start[1])  # already at the best that is allowed
+    worth = lambda plans: -jnp.square(plans - jnp.array([0.9, -2.0])).sum((-2, -1))
+    start = jnp.array([[[[0.0, 0.0]], [[0.9, -1.0]]]])  # one state, two plans, one step, two actions
+    near, most = climb(worth, start, AscentConfig(steps=40, reach=0.3))
+    np.testing.assert_allclose(near, [[[[0.3, -0.3]], [[0.9, -1.0]]]], atol=1e-3)
+    np.testing.assert_array_equal(most, worth(near))
+    wild, most = climb(worth, start, AscentConfig(steps=3, rate=1.9))
+    assert (most >= worth(start)).all()
+    np.testing.assert_array_equal(most, worth(wild))
+    np.testing.assert_array_equal(wild[0, 1], start[0, 1])  # already at the best that is allowed
+
+
+def test_a_plan_once_found_is_kept():
+    """The search draws anew at every call; the ascent goes on from the plan before, where that is better."""
+
+    class Peak(Linear):
+        def advance(self, obs, action, source, key):
+            off = jnp.abs(action[..., 0] - 0.6)
+            return Prediction(obs, -jnp.log(off + 0.01), jnp.zeros(off.shape))
+
+    ascent = AscentConfig(steps=30)
+    planner = Planner(Peak(), SPEC, PlannerConfig(horizon=3, candidates=4, refinements=1, ascent=ascent))
+    state = np.zeros((1, 1, 1))
+    off = [abs(planner(state).item() - 0.6) for _ in range(12)]
+    assert max(off[8:]) < 0.01
 
 
 def test_a_terminal_value_stands_for_what_comes_after():

@@ -129,7 +129,7 @@ def tiny_config(**changes) -> WorldModelConfig:
         "networks": tiny_networks(),
         "batch_size": 64,
         "optim": OptimConfig(learning_rate=4e-3),
-        "loop": LoopConfig(steps=600, chunk=100, monitor_every=200, save_every=200),
+        "loop": LoopConfig(steps=1_000, chunk=100, monitor_every=200, save_every=200),
         "ema": 0.98,
         "measure_windows": 100_000,
         "measure_samples": 8,

@@ -220,7 +220,7 @@ def test_rows_are_measured_once_each():
 
 def test_metrics_carry_the_held_out_errors(trained):
     looks = [row for row in metrics(trained.folder) if "holdout/dawm/rmse_1" in row]
-    assert [row["step"] for row in looks] == [200, 400, 600]
+    assert [row["step"] for row in looks] == [200, 400, 600, 800, 1000]
     last, models = looks[-1], trained.measured["models"]
     assert last["holdout/one_step/rmse_1"] == pytest.approx(models["one_step"]["rmse"][0], rel=0.15)
     assert last["holdout/persistence/rmse_H"] == pytest.approx(models["persistence"]["rmse"][-1], rel=0.15)
