@@ -17,6 +17,7 @@ from dawm.evaluate.score import score_actions
 from dawm.planning.planner import Planner, PlannerConfig
 from dawm.run.config import to_dict
 from dawm.run.folder import RunFolder
+from dawm.worldmodel.dynamics import Within
 from dawm.worldmodel.trained import TrainedModel
 
 
@@ -28,8 +29,11 @@ class PlayConfig:
     dynamics: Literal["model", "ensemble", "anchor"] = "model"  # see `worldmodel/dynamics.py`
     member: int = 0  # seed of the policy that warms up
     terminal_value: bool = True  # what the policy's critic says of the last state; needs one
+    beyond: float = 0.0  # price of leaving the range of the log, in standard deviations of reward and state
 
     def __post_init__(self):
+        if self.beyond < 0:
+            raise ValueError(f"beyond is a price, at least 0; got {self.beyond}")
         if self.member < 0:
             raise ValueError(f"member is a seed of the policy, at least 0; got {self.member}")
 
@@ -71,7 +75,10 @@ def make_planner(trained: TrainedModel, config: PlayConfig, policy: TrainedPolic
             raise ConfigError(
                 "the policy's values are of normalised rewards, which the model's are not: set terminal_value=false."
             )
-    return Planner(trained.dynamics(config.dynamics), trained.spec, config.planner, policy=start, value=value)
+    dynamics = trained.dynamics(config.dynamics)
+    if config.beyond:
+        dynamics = Within(dynamics, trained.model.scales, config.beyond)
+    return Planner(dynamics, trained.spec, config.planner, policy=start, value=value)
 
 
 def score_planner(

@@ -27,12 +27,22 @@ class OptimConfig:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
 
 
-def make_optimiser(config: OptimConfig, steps: int) -> optax.GradientTransformation:
-    """The optimiser of a run of `steps` updates."""
+def learning_rate(config: OptimConfig, steps: int) -> optax.Schedule:
+    """The learning rate after so many of `steps` updates."""
     warmup = min(config.warmup, max(steps // 10, 1))
-    schedule = optax.warmup_cosine_decay_schedule(
+    return optax.warmup_cosine_decay_schedule(
         0.0, config.learning_rate, warmup, max(steps, warmup + 1), config.learning_rate * config.final_fraction
     )
+
+
+def updates_done(state: optax.OptState) -> Array:
+    """How many updates the state of an optimiser has seen."""
+    return optax.tree_utils.tree_get_all_with_path(state, "count")[0][1]
+
+
+def make_optimiser(config: OptimConfig, steps: int) -> optax.GradientTransformation:
+    """The optimiser of a run of `steps` updates."""
+    schedule = learning_rate(config, steps)
     clip = [optax.clip_by_global_norm(config.clip)] if config.clip else []
     return optax.chain(*clip, optax.adamw(schedule, b1=0.9, b2=0.99, weight_decay=config.weight_decay))
 

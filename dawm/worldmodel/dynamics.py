@@ -7,6 +7,7 @@ anchor     the point prediction that the world model is built on: no chance, one
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -18,6 +19,7 @@ from jaxtyping import PRNGKeyArray
 from dawm.types import Dynamics, Prediction
 from dawm.worldmodel.base import AbstractWorldModel, require_dynamics
 from dawm.worldmodel.onestep import Scales, StepNetwork
+from dawm.worldmodel.reward import RewardNetwork, reward_inputs
 from dawm.worldmodel.yardsticks import gaussian_members
 
 if TYPE_CHECKING:
@@ -25,9 +27,10 @@ if TYPE_CHECKING:
 
 
 class PointPrediction(eqx.Module):
-    """A one-step network as dynamics without chance."""
+    """A one-step network as dynamics without chance, with rewards of the step that it predicts."""
 
     network: StepNetwork
+    reward: RewardNetwork
     scales: Scales
 
     @property
@@ -40,8 +43,34 @@ class PointPrediction(eqx.Module):
         del key
         x = jax.vmap(jax.vmap(self.scales.inputs))(obs, action)
         change = jax.vmap(jax.vmap(self.network))(x)
-        following, reward = jax.vmap(jax.vmap(self.scales.outcome))(obs, change)
+        following, _ = jax.vmap(jax.vmap(self.scales.outcome))(obs, change)
+        told = jax.vmap(jax.vmap(partial(reward_inputs, self.scales)))(obs, action, following)
+        reward = self.scales.reward.invert(jax.vmap(jax.vmap(self.reward))(told)[..., None])[..., 0]
         return Prediction(following, reward, jnp.zeros(source.shape))
+
+
+class Within(eqx.Module):
+    """Other dynamics with a price on steps that the log does not hold.
+
+    The reward falls by `price` of its standard deviations for every standard deviation by which the next observation,
+    or the change to it, lies beyond the range of all but a thousandth of the log's rows, summed over dimensions.
+    """
+
+    dynamics: Any
+    scales: Scales
+    price: float = eqx.field(static=True)
+
+    @property
+    def count(self) -> int:
+        """Members."""
+        return self.dynamics.count
+
+    def advance(self, obs, action, source, key: PRNGKeyArray) -> Prediction:
+        """See `types.Dynamics`."""
+        out = self.dynamics.advance(obs, action, source, key)
+        after = jax.vmap(jax.vmap(self.scales.after))(obs, out.next_obs)
+        beyond = jax.nn.relu(after - self.scales.most) + jax.nn.relu(self.scales.least - after)
+        return out._replace(reward=out.reward - self.price * self.scales.reward.scale[0] * beyond.sum(-1))
 
 
 class Ending(eqx.Module):
@@ -71,7 +100,9 @@ def dynamics_of(trained: TrainedModel, name: str, members: int | None = None) ->
         require_dynamics(trained.config.model, "looking ahead in it")
         return trained.model if members is None else trained.model.first(members)
     if name == "anchor":
-        return Ending(PointPrediction(trained.networks.anchor, trained.model.scales), trained.model)
+        return Ending(
+            PointPrediction(trained.networks.anchor, trained.networks.reward, trained.model.scales), trained.model
+        )
     ensemble = trained.networks.ensemble
     kept = None if members is None else np.arange(min(members, ensemble.count))
     return Ending(gaussian_members(ensemble, trained.model.scales, 0.0, kept), trained.model)

@@ -8,6 +8,7 @@ Their losses share no parameter, so one optimiser step on the sum trains each as
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -24,7 +25,7 @@ from dawm.run.feed import Feed
 from dawm.run.folder import RunFolder
 from dawm.run.loop import LoopConfig, fit
 from dawm.run.mesh import split_rows, spread
-from dawm.run.optim import OptimConfig, make_optimiser
+from dawm.run.optim import OptimConfig, learning_rate, make_optimiser, updates_done
 from dawm.types import Spec, Transition, tree_rows
 from dawm.worldmodel.ends import EndNetwork, EndsConfig, end_inputs, end_loss
 from dawm.worldmodel.inverse import InverseConfig, InverseDynamics
@@ -37,7 +38,10 @@ from dawm.worldmodel.onestep import (
     ensemble_loss,
     step_loss,
 )
-from dawm.worldmodel.readout import settled
+from dawm.worldmodel.readout import settled, thin
+from dawm.worldmodel.reward import RewardConfig, RewardNetwork, begun, reward_inputs, reward_loss, thinned
+
+RARE = 1e-3  # share of the rows beyond either end of what counts as the range of the log
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class NetworksConfig:
     anchor: StepConfig = field(default_factory=StepConfig)
     inverse: InverseConfig = field(default_factory=InverseConfig)
     ends: EndsConfig = field(default_factory=EndsConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
     one_step: StepConfig = field(default_factory=lambda: StepConfig(linear_skip=False))  # yardstick
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)  # yardstick
     closed_readout: bool = True  # of the anchors: last layers by least squares, every output in its simplest form
@@ -65,6 +70,7 @@ class Networks(eqx.Module):
     folds: StepNetwork | None  # stacked: anchor k never saw the rows of fold k, so its errors there are honest
     inverse: InverseDynamics
     ends: EndNetwork
+    reward: RewardNetwork
     one_step: StepNetwork
     ensemble: GaussianEnsemble
 
@@ -77,16 +83,22 @@ class Networks(eqx.Module):
         self.folds = stack(anchor, members, jr.fold_in(key, 5)) if members else None
         self.inverse = InverseDynamics(config.inverse, obs_dim, act_dim, key=keys[1])
         self.ends = EndNetwork(config.ends, obs_dim, act_dim, can_end, key=keys[2])
+        self.reward = RewardNetwork(config.reward, obs_dim, act_dim, key=jr.fold_in(key, 6))
         self.one_step = StepNetwork(config.one_step, obs_dim, act_dim, key=keys[3])
         self.ensemble = GaussianEnsemble(config.ensemble, obs_dim, act_dim, key=keys[4])
 
 
 def fit_scales(data: Dataset, spec: Spec) -> Scales:
-    """Units of states, changes, rewards and actions, from the training episodes."""
+    """Units of states, changes, rewards and actions, and the range of the log, from the training episodes."""
+    obs, change = Standard.fit(data.obs), Standard.fit(data.next_obs - data.obs)
+    low, high = np.quantile(np.concatenate([data.next_obs, data.next_obs - data.obs], 1), [RARE, 1 - RARE], axis=0)
+    both = Standard(jnp.concatenate([obs.mean, change.mean]), jnp.concatenate([obs.scale, change.scale]))
     return Scales(
-        obs=Standard.fit(data.obs),
-        change=Standard.fit(data.next_obs - data.obs),
+        obs=obs,
+        change=change,
         reward=Standard.fit(data.reward[:, None]),
+        least=both.apply(jnp.asarray(low, jnp.float32)),
+        most=both.apply(jnp.asarray(high, jnp.float32)),
         act_centre=jnp.asarray(spec.act_centre),
         act_scale=jnp.asarray(spec.act_scale),
     )
@@ -132,7 +144,11 @@ def train_networks(
     key = jr.fold_in(jr.key(seed), 1)
     sizes = data.obs.shape[1], data.action.shape[1], bool(data.terminal.any()), members
     networks = eqx.filter_jit(lambda key: Networks(config, *sizes, key=key))(key)  # one program, not one per layer
+    whole = lambda: (*device_rows(data), jnp.asarray(fold_of(data, members, seed)))
+    some = whole() if rows is None else rows.make(0)
+    networks = eqx.tree_at(lambda n: n.reward, networks, _begun(networks.reward, some, scales))
     optimiser = make_optimiser(config.optim, config.loop.steps)
+    rate = learning_rate(config.optim, config.loop.steps)
     state = (networks, jax.jit(optimiser.init)(eqx.filter(networks, eqx.is_inexact_array)))
     count = config.ensemble.members
 
@@ -142,10 +158,11 @@ def train_networks(
         index = spread(jr.randint(key, (1 + count + members, config.batch_size), 0, len(rows[1])), axis=1)
         (_, metrics), grads = eqx.filter_value_and_grad(_loss, has_aux=True)(networks, scales, tree_rows(rows, index))
         step, opt = optimiser.update(grads, opt, eqx.filter(networks, eqx.is_inexact_array))
-        return (eqx.apply_updates(networks, step), opt), metrics
+        networks = eqx.apply_updates(networks, step)
+        pull = config.reward.sparsity * jnp.asarray(rate(updates_done(opt)))
+        return (eqx.tree_at(lambda n: n.reward, networks, thinned(networks.reward, pull)), opt), metrics
 
-    whole = lambda: (*device_rows(data), jnp.asarray(fold_of(data, members, seed)))
-    inputs = (whole(), scales) if rows is None else rows.then(lambda rows: (rows, scales))
+    inputs = (some, scales) if rows is None else rows.then(lambda rows: (rows, scales))
     state = fit(
         update, state, inputs, config.loop,
         seed=seed, folder=folder, monitor=monitor and (lambda step, state: monitor(state[0])),
@@ -153,16 +170,24 @@ def train_networks(
     )  # fmt: skip
     if not config.closed_readout:
         return state[0]
-    return _settle(state[0], whole() if rows is None else rows.make(0), scales)
+    return _settle(state[0], some, scales)
+
+
+def _begun(network: RewardNetwork, rows: Rows, scales: Scales) -> RewardNetwork:
+    """The reward network before training; its linear part is fitted on at most `readout.ROWS` of the rows."""
+    transitions, recorded, _ = rows
+    use = thin(np.asarray(recorded))
+    few = tree_rows(transitions, use)
+    x = eqx.filter_jit(jax.vmap(partial(reward_inputs, scales)))(few.obs, few.action, few.next_obs)
+    return begun(network, np.asarray(x), np.asarray(scales.reward.apply(few.reward[:, None])[:, 0]))
 
 
 def _settle(networks: Networks, rows: Rows, scales: Scales) -> Networks:
     """The anchors with their last layers in closed form; see `readout.py`. An anchor of a fold is fitted on what it
     was trained on and judged on its fold; the one of all rows is judged on a fifth of them.
     """
-    rows, recorded, fold = jax.tree.map(np.asarray, rows)
-    x, y = _pairs(scales, *(jnp.asarray(leaf) for leaf in (rows.obs, rows.action, rows.reward, rows.next_obs)))
-    x, y = np.asarray(x), np.asarray(y)
+    transitions, recorded, fold = rows[0], np.asarray(rows[1]), np.asarray(rows[2])
+    x, y = (np.asarray(leaf) for leaf in _pairs(scales, transitions))
     part = np.arange(len(recorded)) * 20 // len(recorded) % 5 == 4  # every fifth of twenty stretches
     anchor = settled(networks.anchor, x, y, recorded & ~part, recorded & part, again=True)
     if networks.folds is None:
@@ -177,8 +202,10 @@ def _settle(networks: Networks, rows: Rows, scales: Scales) -> Networks:
 
 
 @eqx.filter_jit
-def _pairs(scales: Scales, obs, action, reward, next_obs) -> tuple[Float[Array, "n in"], Float[Array, "n out"]]:
-    return jax.vmap(scales.inputs)(obs, action), jax.vmap(scales.targets)(obs, reward, next_obs)
+def _pairs(scales: Scales, rows: Transition) -> tuple[Float[Array, "n in"], Float[Array, "n out"]]:
+    return jax.vmap(scales.inputs)(rows.obs, rows.action), jax.vmap(scales.targets)(
+        rows.obs, rows.reward, rows.next_obs
+    )
 
 
 def _loss(networks: Networks, scales: Scales, batch: Rows) -> tuple[Array, dict[str, Array]]:
@@ -199,7 +226,9 @@ def _loss(networks: Networks, scales: Scales, batch: Rows) -> tuple[Array, dict[
     change = jnp.where(recorded[0][:, None], y[0, :, :-1], guess)
     obs, action = scales.obs.apply(one.obs), scales.action(one.action)
     next_obs = scales.obs.apply(one.obs + scales.change.invert(change))
+    told = jax.vmap(partial(reward_inputs, scales))(one.obs, one.action, one.next_obs)
     losses = {
+        "reward/loss": reward_loss(networks.reward, told, y[0, :, -1], count[0]),
         "anchor/loss": step_loss(networks.anchor, x[0], y[0], count[0]),
         "one_step/loss": step_loss(networks.one_step, x[0], y[0], count[0]),
         "ensemble/nll": ensemble_loss(networks.ensemble, x[1:own], y[1:own], count[1:own]),

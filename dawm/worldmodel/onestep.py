@@ -54,6 +54,8 @@ class Scales(eqx.Module):
     reward: Standard  # of the reward, as a vector of length one
     act_centre: Float[Array, " act"]
     act_scale: Float[Array, " act"]
+    least: Float[Array, " 2*obs"]  # of `after`, but for a thousandth of the rows
+    most: Float[Array, " 2*obs"]
 
     def action(self, action: Float[Array, "*b act"]) -> Float[Array, "*b act"]:
         """Actions in [-1, 1]."""
@@ -61,6 +63,10 @@ class Scales(eqx.Module):
 
     def inputs(self, obs: Float[Array, " obs"], action: Float[Array, " act"]) -> Float[Array, " obs+act"]:
         return jnp.concatenate([self.obs.apply(obs), self.action(action)])
+
+    def after(self, obs: Float[Array, " obs"], next_obs: Float[Array, " obs"]) -> Float[Array, " 2*obs"]:
+        """The next observation and the change, standardised."""
+        return jnp.concatenate([self.obs.apply(next_obs), self.change.apply(next_obs - obs)])
 
     def targets(self, obs, reward, next_obs) -> Float[Array, " obs+1"]:
         """The standardised change and reward."""

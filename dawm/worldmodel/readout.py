@@ -68,7 +68,7 @@ def settled(
     The forms are fitted on the rows `fitted` and compared on the rows `judged`; with `again` the chosen ones are fitted
     on both in the end. The network as it is where there are no rows to fit or to judge by.
     """
-    fitted, judged = _rows(fitted), _rows(judged)
+    fitted, judged = thin(fitted), thin(judged)
     if not len(fitted) or len(judged) < PARTS:
         return network
     linear = 0 if network.skip is None else x.shape[1]
@@ -103,7 +103,7 @@ def simplest(errors: Float[np.ndarray, "forms parts out"]) -> np.ndarray:
     return (excess.mean(1) <= margin).argmax(0)
 
 
-def _rows(mask: Bool[np.ndarray, " n"]) -> np.ndarray:
+def thin(mask: Bool[np.ndarray, " n"]) -> np.ndarray:
     """The rows of a mask, evenly thinned to at most ROWS."""
     rows = np.flatnonzero(mask)
     return rows[np.linspace(0, len(rows) - 1, ROWS).astype(int)] if len(rows) > ROWS else rows

@@ -31,6 +31,8 @@ def scales():
         reward=Standard(jnp.array([5.0]), jnp.array([4.0])),
         act_centre=jnp.array([1.0]),
         act_scale=jnp.array([2.0]),
+        least=jnp.array([-1.0, -1.0, -2.0, -2.0]),
+        most=jnp.array([1.0, 1.0, 2.0, 2.0]),
     )
 
 

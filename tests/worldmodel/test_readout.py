@@ -1,4 +1,4 @@
-"""The closed last layer: what is linear becomes exact, what cannot be foretold leans on nothing, the rest loses nothing."""
+"""The closed last layer: linear outputs become exact, what nobody can foretell leans on nothing, no other loses."""
 
 from __future__ import annotations
 
