@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 
 from dawm.agents.targets import RiskConfig
+from dawm.data.normalise import Standard
 from dawm.evaluate.rollouts import rollout
 from dawm.planning.ascent import AscentConfig, climb
 from dawm.planning.objective import particle_returns
 from dawm.planning.planner import Planner, PlannerConfig
+from dawm.planning.play import PlayConfig
 from dawm.planning.search import SEARCHES, CEMConfig, MPPIConfig
 from dawm.types import Prediction, Spec
+from dawm.worldmodel.dynamics import Within
+from dawm.worldmodel.onestep import Scales
 
 A, B, COST = 0.9, 0.5, 0.3
 SPEC = Spec(1, 1, (-2.0,), (2.0,))
@@ -100,6 +104,23 @@ def test_a_plan_once_found_is_kept():
     state = np.zeros((1, 1, 1))
     off = [abs(planner(state).item() - 0.6) for _ in range(12)]
     assert max(off[8:]) < 0.01
+
+
+def test_a_plan_stays_where_the_log_was_if_leaving_has_a_price():
+    unit = Standard(jnp.zeros(1), jnp.ones(1))
+    bounds = {"least": jnp.array([-9.0, -0.4]), "most": jnp.array([9.0, 0.4])}  # of the next state, of the change
+    scales = Scales(unit, unit, unit, jnp.zeros(1), jnp.ones(1), **bounds)
+    config = PlannerConfig(horizon=3, candidates=64, refinements=4, ascent=AscentConfig(steps=60))
+    state = np.array([[[1.2]]])
+    change = lambda model: (A - 1) * 1.2 + B * Planner(model, SPEC, config)(state).item()
+    assert change(Linear()) < -0.6
+    assert change(Within(Linear(), scales, 100.0)) == pytest.approx(-0.4, abs=0.03)
+
+
+@pytest.mark.parametrize(("field", "value"), [("beyond", -1.0), ("member", -1)])
+def test_what_makes_no_sense_is_refused(field, value):
+    with pytest.raises(ValueError, match=field):
+        PlayConfig(**{field: value})
 
 
 def test_a_terminal_value_stands_for_what_comes_after():
