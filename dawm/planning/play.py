@@ -14,9 +14,11 @@ from dawm.agents.policy import TrainedPolicy
 from dawm.data.dataset import References
 from dawm.errors import ConfigError
 from dawm.evaluate.score import score_actions
+from dawm.planning.ascent import AscentConfig
 from dawm.planning.planner import Planner, PlannerConfig
 from dawm.run.config import to_dict
 from dawm.run.folder import RunFolder
+from dawm.run.progress import say
 from dawm.worldmodel.dynamics import Within
 from dawm.worldmodel.trained import TrainedModel
 
@@ -29,6 +31,7 @@ class PlayConfig:
     dynamics: Literal["model", "ensemble", "anchor"] = "model"  # see `worldmodel/dynamics.py`
     member: int = 0  # seed of the policy that warms up
     terminal_value: bool = True  # what the policy's critic says of the last state; needs one
+    climb: Literal["linear", "always"] = "linear"  # in which dynamics `planner.ascent` goes on; see `climbs`
     beyond: float = 0.0  # price of leaving the range of the log, in standard deviations of reward and state
 
     def __post_init__(self):
@@ -78,7 +81,20 @@ def make_planner(trained: TrainedModel, config: PlayConfig, policy: TrainedPolic
     dynamics = trained.dynamics(config.dynamics)
     if config.beyond:
         dynamics = Within(dynamics, trained.model.scales, config.beyond)
-    return Planner(dynamics, trained.spec, config.planner, policy=start, value=value)
+    planner = config.planner
+    if planner.ascent.steps and not climbs(trained, config):
+        say("no gradient ascent: these dynamics are not linear, and it would climb their errors (climb=always does it)")
+        planner = replace(planner, ascent=AscentConfig())
+    return Planner(dynamics, trained.spec, planner, policy=start, value=value)
+
+
+def climbs(trained: TrainedModel, config: PlayConfig) -> bool:
+    """Whether the gradient may go on from what the search finds.
+
+    What it climbs lies outside the log, where a linear map still holds and a network says anything; so by default only
+    in an anchor of which the log said that it is linear.
+    """
+    return config.climb == "always" or (config.dynamics == "anchor" and trained.networks.anchor.extrapolates)
 
 
 def score_planner(

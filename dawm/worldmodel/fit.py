@@ -224,9 +224,8 @@ def parameter_counts(model: AbstractWorldModel, networks: Networks) -> dict[str,
     """Numbers of trained parameters by part."""
     count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array)))
     diffusion = model.trained if isinstance(model, AbstractDiffusionModel) else None
-    parts = {"diffusion": diffusion, "anchor": networks.anchor, "inverse": networks.inverse, "ends": networks.ends}
-    yardsticks = {"one_step": networks.one_step, "ensemble": networks.ensemble}
-    return {name: count(tree) for name, tree in (parts | yardsticks).items()}
+    names = ("anchor", "inverse", "ends", "reward", "one_step", "ensemble")
+    return {"diffusion": count(diffusion)} | {name: count(getattr(networks, name)) for name in names}
 
 
 def verdict(measured: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float
 
 from dawm.data.normalise import Standard
@@ -88,6 +89,11 @@ class StepNetwork(eqx.Module):
         size_in, size_out = obs_dim + act_dim, obs_dim + 1
         self.body = MLP(size_in, size_out, width=config.width, depth=config.depth, activation="silu", key=key_body)
         self.skip = Linear(size_in, size_out, bias=False, key=key_skip) if config.linear_skip else None
+
+    @property
+    def extrapolates(self) -> bool:
+        """Whether every change of state is linear in (s, a), as `readout.py` may have found; the reward need not be."""
+        return not np.asarray(self.body.layers[-1].weight)[:, :-1].any()
 
     def __call__(self, x: Float[Array, " in"]) -> Float[Array, " out"]:
         return self.body(x) + (0.0 if self.skip is None else self.skip(x))

@@ -27,6 +27,7 @@ from dawm.worldmodel.inverse import InverseConfig
 from dawm.worldmodel.latent import LatentConfig
 from dawm.worldmodel.networks import NetworksConfig
 from dawm.worldmodel.onestep import EnsembleConfig, StepConfig
+from dawm.worldmodel.reward import RewardConfig
 
 SHIFT, LENGTH = 0.4, 12
 
@@ -94,6 +95,7 @@ def config(**changes) -> WorldModelConfig:
         anchor=StepConfig(width=32, depth=1),
         inverse=InverseConfig(width=16, depth=1),
         ends=EndsConfig(width=32, depth=2),
+        reward=RewardConfig(width=16, depth=1),
         one_step=StepConfig(width=32, depth=1, linear_skip=False),
         ensemble=EnsembleConfig(members=3, elites=2, width=32, depth=2),
         batch_size=128,

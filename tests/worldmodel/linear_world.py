@@ -35,6 +35,7 @@ from dawm.worldmodel.gaussian import EnsembleModelConfig
 from dawm.worldmodel.inverse import InverseConfig
 from dawm.worldmodel.networks import NetworksConfig
 from dawm.worldmodel.onestep import EnsembleConfig, StepConfig
+from dawm.worldmodel.reward import RewardConfig
 from dawm.worldmodel.trajectory import TrajectoryConfig
 
 A, B = np.array([[0.9, 0.2], [-0.1, 0.8]]), np.array([0.1, 0.6])
@@ -108,6 +109,7 @@ def tiny_networks(**changes) -> NetworksConfig:
         "anchor": StepConfig(width=32, depth=1),
         "inverse": InverseConfig(width=32, depth=2),
         "ends": EndsConfig(width=32, depth=2),
+        "reward": RewardConfig(width=16, depth=1),
         "one_step": StepConfig(width=32, depth=1, linear_skip=False),
         "ensemble": EnsembleConfig(members=2, width=32, depth=1),
         "batch_size": 64,

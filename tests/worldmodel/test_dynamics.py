@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import linear_world
 import numpy as np
 import pytest
+
+from dawm.planning.ascent import AscentConfig
+from dawm.planning.planner import PlannerConfig
+from dawm.planning.play import PlayConfig, make_planner
 
 
 @pytest.mark.parametrize("name", ["model", "ensemble", "anchor"])
@@ -33,3 +40,19 @@ def test_the_anchor_knows_no_chance(trained, data):
     one, other = ask(jr.key(0)), ask(jr.key(1))
     assert dynamics.count == 1
     assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), one, other)))
+
+
+def test_a_plan_is_climbed_where_the_log_said_that_the_dynamics_are_linear(trained):
+    config = PlayConfig(PlannerConfig(ascent=AscentConfig(steps=3)), dynamics="anchor")
+    steps = lambda config, model=trained: make_planner(model, config).config.ascent.steps
+    assert trained.networks.anchor.extrapolates
+    assert steps(config) == 3
+    assert steps(replace(config, dynamics="model")) == 0
+    assert steps(replace(config, dynamics="model", climb="always")) == 3
+    last = lambda networks: networks.anchor.body.layers[-1].weight
+    bent = eqx.tree_at(last, trained.networks, last(trained.networks).at[0, 0].set(0.1))
+    curved = replace(trained, fresh=bent)
+    assert not curved.networks.anchor.extrapolates
+    assert steps(config, curved) == 0
+    reward_only = eqx.tree_at(last, trained.networks, last(trained.networks).at[0, -1].set(0.1))
+    assert steps(config, replace(trained, fresh=reward_only)) == 3

@@ -231,6 +231,7 @@ def test_parameters_are_counted_by_part(trained):
     assert counts["anchor"] == (4 * 32 + 32) + (32 * 4 + 4) + 4 * 4  # one hidden layer and the linear skip
     assert counts["one_step"] == (4 * 32 + 32) + (32 * 4 + 4)
     assert counts["ensemble"] == 2 * ((4 * 32 + 32) + (32 * 8 + 8)) + 8
+    assert counts["reward"] == (10 * 16 + 16) + (16 + 1) + 10  # of (s, a, s', s' - s), and the linear part
     assert counts["inverse"] == (6 * 32 + 32) + (32 * 32 + 32) + (32 + 1)
 
 
