@@ -120,7 +120,7 @@ def test_the_measurement_of_a_model_that_fits_reads_as_such(measured):
     synthetic, _, held, result = measured
     columns = lambda d: np.concatenate([d.obs[:, :2], d.action, d.reward[:, None], (d.next_obs - d.obs)[:, :2]], 1)
     assert two_sample_auc(columns(synthetic), columns(held), 0, steps=100) < 0.75  # all but the clock
-    assert result["two_sample_auc"] > 0.9  # the clock's change is constant in the data and not quite in the model
+    assert result["two_sample_auc"] < 0.6  # with the clock, whose change is constant in the data and in the model
     assert 0.5 < result["nearest_neighbour"]["ratio"] < 2.0
     assert all(row["ks"] < 0.2 for row in result["marginals"])
     assert result["terminal_rate"]["real"] == held.terminal.mean()
