@@ -42,6 +42,11 @@ def unstack(members: M) -> list[M]:
     return [member(members, i) for i in range(size(members))]
 
 
+def restack(members: list[M]) -> M:
+    """What `unstack` took apart."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves) if eqx.is_array(leaves[0]) else leaves[0], *members)
+
+
 def kept(members: M, rows: Any) -> M:
     """Only the given members."""
     return jax.tree.map(lambda leaf: leaf[rows] if eqx.is_array(leaf) else leaf, members)

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from dawm.data.arrays import next_obs_unknown
 from dawm.data.dataset import Dataset
 from dawm.data.normalise import Standard
-from dawm.nets.ensemble import size, stack, unstack
+from dawm.nets.ensemble import restack, size, stack, unstack
 from dawm.run.feed import Feed
 from dawm.run.folder import RunFolder
 from dawm.run.loop import LoopConfig, fit
@@ -38,8 +38,9 @@ from dawm.worldmodel.onestep import (
     ensemble_loss,
     step_loss,
 )
-from dawm.worldmodel.readout import settled, thin
+from dawm.worldmodel.readout import settled
 from dawm.worldmodel.reward import RewardConfig, RewardNetwork, begun, reward_inputs, reward_loss, thinned
+from dawm.worldmodel.squares import thin
 
 RARE = 1e-3  # share of the rows beyond either end of what counts as the range of the log
 
@@ -174,7 +175,7 @@ def train_networks(
 
 
 def _begun(network: RewardNetwork, rows: Rows, scales: Scales) -> RewardNetwork:
-    """The reward network before training; its linear part is fitted on at most `readout.ROWS` of the rows."""
+    """The reward network before training; its linear part is fitted on at most `squares.ROWS` of the rows."""
     transitions, recorded, _ = rows
     use = thin(np.asarray(recorded))
     few = tree_rows(transitions, use)
@@ -197,15 +198,13 @@ def _settle(networks: Networks, rows: Rows, scales: Scales) -> Networks:
     each = [
         settled(one, x, y, recorded & ~judged(k), recorded & judged(k), again=alone) for k, one in enumerate(anchors)
     ]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves) if eqx.is_array(leaves[0]) else leaves[0], *each)
-    return eqx.tree_at(lambda n: (n.anchor, n.folds), networks, (anchor, stacked))
+    return eqx.tree_at(lambda n: (n.anchor, n.folds), networks, (anchor, restack(each)))
 
 
 @eqx.filter_jit
 def _pairs(scales: Scales, rows: Transition) -> tuple[Float[Array, "n in"], Float[Array, "n out"]]:
-    return jax.vmap(scales.inputs)(rows.obs, rows.action), jax.vmap(scales.targets)(
-        rows.obs, rows.reward, rows.next_obs
-    )
+    x = jax.vmap(scales.inputs)(rows.obs, rows.action)
+    return x, jax.vmap(scales.targets)(rows.obs, rows.reward, rows.next_obs)
 
 
 def _loss(networks: Networks, scales: Scales, batch: Rows) -> tuple[Array, dict[str, Array]]:

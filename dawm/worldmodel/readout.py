@@ -18,8 +18,6 @@ is what counts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -27,32 +25,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from dawm.worldmodel.onestep import StepNetwork
+from dawm.worldmodel.squares import Sums, blocks, thin
 
-RIDGE = 1e-3  # on v, per row: features are of order 1; 1e-2 and 1e-5 did as well on five logs
+RIDGE = 1e-3  # on v, per row: features are of order 1; on three logs 1e-4 to 1e-7 did about as well, 1e-2 worse on one
 ROUNDING = 1e-9  # on w, per row: settles what collinear inputs leave open
-ROWS = 100_000  # no more are needed for a few hundred weights
 PARTS = 20  # the judging rows as consecutive parts: neighbours are too alike to count one by one
 AS_GOOD = 1e-4  # standardised errors that differ by less are equal
-
-
-@dataclass(frozen=True)
-class Sums:
-    """What least squares need of rows: F'F, F'Y and their number."""
-
-    gram: Float[np.ndarray, "f f"]
-    product: Float[np.ndarray, "f out"]
-    rows: int
-
-    def __add__(self, other: Sums) -> Sums:
-        return Sums(self.gram + other.gram, self.product + other.product, self.rows + other.rows)
-
-    def solve(self, ridge: Float[np.ndarray, " f"]) -> Float[np.ndarray, "f out"]:
-        """Weights; a feature whose ridge is infinite has none."""
-        used = np.isfinite(ridge)
-        out = np.zeros_like(self.product)
-        penalised = self.gram[np.ix_(used, used)] + self.rows * np.diag(ridge[used])
-        out[used] = np.linalg.solve(penalised, self.product[used])
-        return out
 
 
 def settled(
@@ -103,15 +81,9 @@ def simplest(errors: Float[np.ndarray, "forms parts out"]) -> np.ndarray:
     return (excess.mean(1) <= margin).argmax(0)
 
 
-def thin(mask: Bool[np.ndarray, " n"]) -> np.ndarray:
-    """The rows of a mask, evenly thinned to at most ROWS."""
-    rows = np.flatnonzero(mask)
-    return rows[np.linspace(0, len(rows) - 1, ROWS).astype(int)] if len(rows) > ROWS else rows
-
-
 def _features(network: StepNetwork, x: np.ndarray, rows: np.ndarray):
     """(some of the rows, [phi(x), x, 1] of them in double precision), block by block."""
-    for some in np.array_split(rows, -(-len(rows) // 8192)):
+    for some in blocks(rows):
         block = x[some]
         parts = [np.asarray(_hidden(network, jnp.asarray(block))), np.ones((len(some), 1))]
         if network.skip is not None:
@@ -125,8 +97,7 @@ def _hidden(network: StepNetwork, x: Float[Array, "n in"]) -> Float[Array, "n hi
 
 
 def _sums(features, y: np.ndarray, rows: np.ndarray) -> Sums:
-    each = [Sums(f.T @ f, f.T @ y[some].astype(np.float64), len(some)) for some, f in features(rows)]
-    return sum(each[1:], each[0])
+    return Sums.over((f, y[some].astype(np.float64)) for some, f in features(rows))
 
 
 def _errors(features, y: np.ndarray, rows: np.ndarray, forms: list[np.ndarray]) -> Float[np.ndarray, "forms parts out"]:

@@ -25,6 +25,7 @@ from jaxtyping import Array, Float
 
 from dawm.nets.mlp import MLP
 from dawm.worldmodel.onestep import Scales
+from dawm.worldmodel.squares import Sums, blocks
 
 RIDGE = 1e-6  # on w, per row: the inputs say some things twice
 
@@ -70,11 +71,8 @@ def begun(network: RewardNetwork, x: Float[np.ndarray, "n in"], y: Float[np.ndar
     """The network with w fitted to standardised rewards y; as it is without rows."""
     if not len(x):
         return network
-    gram, product = np.zeros((x.shape[1], x.shape[1])), np.zeros(x.shape[1])
-    for rows in np.array_split(np.arange(len(x)), -(-len(x) // 8192)):
-        block = x[rows].astype(np.float64)
-        gram, product = gram + block.T @ block, product + block.T @ y[rows]
-    linear = np.linalg.solve(gram + RIDGE * len(x) * np.eye(len(gram)), product)
+    doubles = lambda rows: (x[rows].astype(np.float64), y[rows, None].astype(np.float64))
+    linear = Sums.over(map(doubles, blocks(np.arange(len(x))))).solve(np.full(x.shape[1], RIDGE))[:, 0]
     return eqx.tree_at(lambda n: n.linear, network, jnp.asarray(linear, jnp.float32))
 
 

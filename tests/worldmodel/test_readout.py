@@ -11,7 +11,8 @@ import pytest
 from linear_world import minimise
 
 from dawm.worldmodel.onestep import StepConfig, StepNetwork, step_loss
-from dawm.worldmodel.readout import Sums, settled, simplest
+from dawm.worldmodel.readout import settled, simplest
+from dawm.worldmodel.squares import Sums
 
 DELAY, JUMP, CURVE, REWARD = range(4)
 
@@ -89,7 +90,7 @@ def test_without_a_linear_skip_there_is_none(task):
 
 def test_sums_solve_least_squares_and_leave_out_what_has_an_infinite_ridge(rng):
     f, y = rng.normal(size=(50, 4)), rng.normal(size=(50, 2))
-    sums = Sums(f[:20].T @ f[:20], f[:20].T @ y[:20], 20) + Sums(f[20:].T @ f[20:], f[20:].T @ y[20:], 30)
+    sums = Sums.over([(f[:20], y[:20]), (f[20:30], y[20:30])]) + Sums.over([(f[30:], y[30:])])
     np.testing.assert_allclose(sums.solve(np.zeros(4)), np.linalg.lstsq(f, y, rcond=None)[0], rtol=1e-9)
     weights = sums.solve(np.array([0.0, np.inf, 0.0, 0.1]))
     assert (weights[1] == 0).all()

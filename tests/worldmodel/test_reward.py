@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-import optax
 import pytest
 
 from dawm.data.dataset import Dataset, DatasetInfo
 from dawm.run.loop import LoopConfig
-from dawm.run.optim import OptimConfig, learning_rate, make_optimiser, updates_done
+from dawm.run.optim import OptimConfig
 from dawm.worldmodel.dynamics import PointPrediction, Within
 from dawm.worldmodel.ends import EndsConfig
 from dawm.worldmodel.inverse import InverseConfig
@@ -126,14 +125,3 @@ def test_inputs_are_where_one_was_what_one_did_and_where_one_got(trained):
     obs, change = trained[0].obs, trained[0].change
     expected = [obs.apply(jnp.ones(4)), jnp.ones(1), obs.apply(2 * jnp.ones(4)), change.apply(jnp.ones(4))]
     np.testing.assert_allclose(x, np.concatenate(expected), rtol=1e-6)
-
-
-def test_updates_are_counted_and_the_rate_is_the_optimisers():
-    config = OptimConfig(learning_rate=0.1, warmup=2, clip=0.0)
-    optimiser, weights = make_optimiser(config, 50), jnp.zeros(1)
-    state = optimiser.init(weights)
-    for k in range(4):
-        assert int(updates_done(state)) == k
-        change, state = optimiser.update(jnp.ones(1), state, weights)
-        assert -float(change[0]) == pytest.approx(float(learning_rate(config, 50)(k)), rel=1e-3)
-    assert isinstance(optimiser, optax.GradientTransformation)
