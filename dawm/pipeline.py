@@ -7,6 +7,7 @@ where it was interrupted. Paths of one stage in the settings of another are rela
     OUT/synthetic             transitions that it generated   OUT/policies/ALGO        the learner on real data only
     OUT/futures               libraries, if asked for         OUT/policies/ALGO-dawm   the same with synthetic data
     OUT/data.json, report.html                                OUT/policies/ALGO-...    with one addition each
+                                                              OUT/policies/ALGO-plan   a planner around the learner
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from dawm.errors import ConfigError, DatasetError, DawmError, FileError
 from dawm.evaluate.calibrate import calibrate_model
 from dawm.evaluate.rollouts import rollout
 from dawm.evaluate.score import score_policy
-from dawm.presets import NO_ENVIRONMENT, RunConfig, load_preset, policies_of
+from dawm.planning.play import PlayConfig, score_planner
+from dawm.presets import NO_ENVIRONMENT, RunConfig, load_preset, planner_of, policies_of
 from dawm.report.page import write_report
 from dawm.run.config import from_dict, to_dict
 from dawm.run.folder import RunFolder
@@ -83,6 +85,8 @@ def run_pipeline(source: Any, config: RunConfig | None = None, *, out: str | Pat
         policy_stage(data, plan.config, folder, *given, ahead, env, config)
         if env is not None:
             score_stage(folder, env, config.episodes, data)
+    if config.plan and config.real_only and env is not None:
+        plan_stage(out, env, data, config)
     report = write_report(out)
     run.finish()
     return report
@@ -183,6 +187,26 @@ def score_stage(folder: Path, env: str, episodes: int, data: Dataset) -> dict[st
     return scores
 
 
+def plan_stage(out: Path, env: str, data: Dataset, config: RunConfig) -> dict[str, Any]:
+    """The scores of a planner around each seed of the learner on real data."""
+    name = config.policy.algo.kind
+    folder, policy = out / "policies" / f"{name}-plan", load_policy(out / "policies" / name)
+    say(f"scoring {folder.name}: {config.episodes} episodes per seed in {env}")
+    scores = score_planner(
+        stored_model(out / "model", used_in=folder),
+        env,
+        planner_of(config),
+        policy=policy,
+        policy_path=f"../{name}",
+        members=policy.members,
+        episodes=config.episodes,
+        references=data.info.references,
+        folder=folder,
+    )
+    say(score_line(folder.name, scores))
+    return scores
+
+
 def score_line(name: str, scores: Mapping[str, Any]) -> str:
     """One line for people."""
     line = f"{name}: return {scores['return_mean']:.1f} ± {scores['return_std']:.1f}"
@@ -216,7 +240,7 @@ def resume(folder: str | Path, data: Any = None) -> Path:
     `data` replaces the recorded place of the dataset where it has moved; it must hold the same values.
     """
     folder = Path(folder)
-    run = RunFolder.open(folder, ("run", "world_model", "networks", "synthetic", "futures", "policy"))
+    run = RunFolder.open(folder, ("run", "world_model", "networks", "synthetic", "futures", "policy", "planner"))
     stored = run.read_config()["config"]
     if run.kind == "networks":
         return resume(folder.parent, data)
@@ -245,6 +269,20 @@ def resume(folder: str | Path, data: Any = None) -> Path:
     elif run.kind == "futures":
         model = stored_model(folder / stored["model"]["path"], used_in=folder)
         build_library(model, dataset, from_dict(FuturesConfig, stored["futures"], "futures."), folder=folder)
+    elif run.kind == "planner":
+        acting = stored.get("policy")
+        score_planner(
+            stored_model(folder / stored["model"]["path"], used_in=folder),
+            stored["env"],
+            from_dict(PlayConfig, stored["play"], "play."),
+            policy=acting and load_policy(folder / acting["path"], step=acting["step"]),
+            policy_path=acting and acting["path"],
+            members=stored.get("members"),
+            episodes=stored["episodes"],
+            seed=stored["evaluation_seed"],
+            references=dataset.info.references,
+            folder=folder,
+        )
     else:
         place = stored.get("synthetic", {}).get("path")
         mixed = stored_synthetic(folder / place.partition(":")[2], used_in=folder) if place else None

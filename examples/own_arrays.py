@@ -55,7 +55,7 @@ def main(out: str = "runs/own-arrays", quick: bool = False) -> None:
 
     config = dawm.load_preset("fast")
     report = dawm.run_pipeline(data, tiny(config) if quick else config, out=out)  # no environment: nothing is scored
-    policy = dawm.load_policy(f"{out}/policies/td3bc-dawm")
+    policy = dawm.load_policy(f"{out}/policies/iql-dawm")
     print("action at the origin:", policy[0](np.zeros((1, 2), np.float32)))
     print(report)
 

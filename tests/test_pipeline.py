@@ -63,19 +63,19 @@ def test_merge_keeps_what_is_not_named():
 
 def test_the_policies_of_a_run():
     names = [(p.name, p.config.algo.kind, p.config.ratio, p.synthetic) for p in policies_of(RunConfig())]
-    assert names == [("bc", "bc", 0.0, False), ("td3bc", "td3bc", 0.0, False), ("td3bc-dawm", "td3bc", 0.5, True)]
+    assert names == [("bc", "bc", 0.0, False), ("iql", "iql", 0.0, False), ("iql-dawm", "iql", 0.5, True)]
     only = policies_of(merge(RunConfig(), {"bc": False, "real_only": False, "policy": {"algo": {"kind": "iql"}}}))
     assert [p.name for p in only] == ["iql-dawm"]
     cloned = policies_of(merge(RunConfig(), {"policy": {"algo": {"kind": "bc"}}}))
     assert [p.name for p in cloned] == ["bc", "bc-dawm"]
     careful = merge(RunConfig(), {"futures": 8, "policy": {"thin": 2.0, "risk": {"measure": "cvar"}}})
     plans = {p.name: p for p in policies_of(careful)}
-    assert list(plans) == ["bc", "td3bc", "td3bc-thin", "td3bc-futures", "td3bc-dawm"]
+    assert list(plans) == ["bc", "iql", "iql-thin", "iql-futures", "iql-dawm"]
     told = {n: (p.config.thin, p.config.risk.measure, p.futures, p.synthetic) for n, p in plans.items()}
-    assert told["td3bc"] == told["bc"] == (0.0, "mean", False, False)  # each addition against the plain learner
-    assert told["td3bc-thin"] == (2.0, "mean", False, False)
-    assert told["td3bc-futures"] == (0.0, "cvar", True, False)
-    assert told["td3bc-dawm"] == (0.0, "mean", False, True)
+    assert told["iql"] == told["bc"] == (0.0, "mean", False, False)  # each addition against the plain learner
+    assert told["iql-thin"] == (2.0, "mean", False, False)
+    assert told["iql-futures"] == (0.0, "cvar", True, False)
+    assert told["iql-dawm"] == (0.0, "mean", False, True)
 
 
 def test_a_run_without_synthetic_rows_is_refused():

@@ -20,11 +20,14 @@ import jax.random as jr
 import numpy as np
 
 from dawm.agents.fit import train_policy
+from dawm.agents.policy import initial_state as initial_policy
+from dawm.agents.policy import policy_of
 from dawm.agents.priority import PriorityConfig
 from dawm.cli.parser import Outcome
 from dawm.data.dataset import Dataset
 from dawm.pipeline import environment_of, examined
-from dawm.presets import Planned, RunConfig, policies_of
+from dawm.planning.play import make_planner
+from dawm.presets import Planned, RunConfig, planner_of, policies_of
 from dawm.run.loop import LoopConfig, compile_updates
 from dawm.run.mesh import split_rows
 from dawm.run.optim import make_optimiser
@@ -104,8 +107,11 @@ def forecast_stages(
         seconds |= {f"policy {p.name}": measured[shape(p)] * p.config.loop.steps for p in plan}
         sizes["policies"] = {p.name: p.config.seeds for p in plan}
         if "generate" in stages and (env := environment_of(data, config)) is not None:
-            steps = len(plan) * config.policy.seeds * config.episodes * (data.info.horizon or int(data.lengths.max()))
+            length = data.info.horizon or int(data.lengths.max())
+            steps = len(plan) * config.policy.seeds * config.episodes * length
             seconds["evaluation"] = environment_seconds(data, env) * steps
+            if config.plan and config.real_only and given is not None:
+                seconds["planner"] = planner_seconds(given, data, config) * config.policy.seeds * length
     return _outcome(data, sizes, memory, seconds)
 
 
@@ -198,6 +204,16 @@ def future_seconds(model: AbstractWorldModel, data: Dataset) -> float:
     call = lambda: run(model, starts, jr.split(jr.key(0), FUTURES))
     jax.block_until_ready(call())
     return repeated(call, FUTURES)
+
+
+def planner_seconds(model: TrainedModel, data: Dataset, config: RunConfig) -> float:
+    """Seconds that a planner thinks about one step of all episodes of a seed; what it climbs is not in it."""
+    settings, nothing = replace(config.policy, seeds=1), np.zeros(data.spec.obs_dim, np.float32)
+    policy = policy_of(initial_policy(settings, data.spec, nothing, nothing + 1), data.spec, settings, 0, "")
+    planner = make_planner(model, planner_of(config), policy)
+    rows = data.obs[np.arange(config.episodes) % len(data)][None]
+    planner(rows)
+    return repeated(lambda: planner(rows))
 
 
 def environment_seconds(data: Dataset, env_id: str) -> float:

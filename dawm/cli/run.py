@@ -17,7 +17,7 @@ def flags(parser: Parser) -> None:
     parser.flag("--env", metavar="ID", help="Gymnasium environment to score in (the data's own); `none` for no scores")
     kinds = "trajectory, latent, transition or ensemble (trajectory)"
     parser.flag("--model", dest="world_model", metavar="KIND", help=kinds)
-    parser.flag("--algo", metavar="NAME", help="learner: bc, td3bc, iql, rebrac or quantile (td3bc)")
+    parser.flag("--algo", metavar="NAME", help="learner: bc, td3bc, iql, rebrac or quantile (iql)")
     parser.flag("--seeds", metavar="N", type=whole, help="policies trained at once, with seeds 0, 1, ...")
     parser.flag("--ratio", metavar="R", type=float, help="synthetic share of each batch (0.5)")
     parser.flag("-n", "--transitions", metavar="N", type=whole, help="synthetic transitions")

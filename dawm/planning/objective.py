@@ -4,6 +4,12 @@
 
 for every particle; a risk measure over the particles of a sequence makes one number of them. A particle keeps one
 member of the model from its first step to its last, so disagreement of the members counts as risk.
+
+Where there is a policy, a plan is a sequence of deviations from what it does at the states that the plan leads to, and
+after the plan the policy goes on alone for some steps before the value is asked: the rollout of Bertsekas (2020,
+*Rollout, Policy Iteration, and Distributed Reinforcement Learning*, section 2.3). A plan of zeros is the policy itself,
+feedback and all, so that small deviations stay small where open sequences of actions would diverge, and a
+value that is wrong off the log is asked only where the policy leads.
 """
 
 from __future__ import annotations
@@ -26,9 +32,12 @@ def particle_returns(
     discount: float,
     value: Callable[[Array], Array] | None,
     key: PRNGKeyArray,
+    act: Callable[[Array, Array], Array] = lambda obs, plan: plan,
+    tail: int = 0,
 ) -> Float[Array, "n c p"]:
     """Returns of c plans from each of n states, for `particles` particles of each member; particle i of p is of member
-    i modulo their number.
+    i modulo their number. `act(obs, plan)` is the raw action at states where the plan says `plan`; for `tail` steps
+    after the plan it says 0.
     """
     m, (n, c, horizon, _) = model.count, plans.shape
 
@@ -42,13 +51,15 @@ def particle_returns(
     def step(carry, item):
         obs, alive, total = carry
         action, gain, key = item
-        out = model.advance(obs, spread(action), source, key)
+        out = model.advance(obs, act(obs, spread(action)), source, key)
         total = total + gain * alive * out.reward
         return (out.next_obs, alive * (1 - out.terminal_prob), total), None
 
-    gains = discount ** jnp.arange(horizon)
+    steps = horizon + tail
+    gains = discount ** jnp.arange(steps)
+    said = jnp.pad(jnp.moveaxis(plans, 2, 0), ((0, tail), (0, 0), (0, 0), (0, 0)))
     carry = start, jnp.ones(start.shape[:2]), jnp.zeros(start.shape[:2])
-    (last, alive, total), _ = jax.lax.scan(step, carry, (jnp.moveaxis(plans, 2, 0), gains, jr.split(key, horizon)))
+    (last, alive, total), _ = jax.lax.scan(step, carry, (said, gains, jr.split(key, steps)))
     if value is not None:
-        total = total + discount**horizon * alive * value(last)
+        total = total + discount**steps * alive * value(last)
     return jnp.moveaxis(total.reshape(m, n, c, particles), 0, 3).reshape(n, c, particles * m)

@@ -1,8 +1,8 @@
 """A receding-horizon planner over a world model, seen as a policy: plan H steps, act the first, plan again.
 
-Among the candidates of every refinement are the plan before, shifted by a step, and what a policy would do along its
-own future under the model, where there is a policy; the search starts from the latter. From what it finds the gradient
-may go on (`ascent.py`).
+Plans are in [-1, 1]: actions, or where there is a policy deviations from what it does (`objective.py`). Among the
+candidates of every refinement are the plan before, shifted by a step, and nothing but the policy, where there is one;
+the search starts from the latter. From what it finds the gradient may go on (`ascent.py`).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class PlannerConfig:
     search: SearchConfig = field(default_factory=MPPIConfig)
     ascent: AscentConfig = field(default_factory=AscentConfig)
     horizon: int = 8
+    tail: int = 0  # further steps, in which the policy goes on alone
     candidates: int = 64  # plans per refinement
     refinements: int = 3
     particles: int = 1  # futures of a plan, for each member of the model
@@ -91,14 +92,18 @@ def _plan(model, obs, plan, key, spec: Spec, config: PlannerConfig, policy, valu
     refine = SEARCHES[config.search.kind][1]
     centre, scale = jnp.asarray(spec.act_centre), jnp.asarray(spec.act_scale)
     n, (horizon, act_dim) = len(obs), plan.shape[1:]
-    key_policy, key = jr.split(key)
-    fixed = plan[:, None]
+    fixed, tail, most = plan[:, None], 0, 1.0
+
+    def act(obs, plan):
+        usual = 0.0 if policy is None else (policy(obs) - centre) / scale
+        return centre + scale * jnp.clip(usual + plan, -1.0, 1.0)
+
     if policy is not None:
-        fixed = jnp.concatenate([fixed, _policy_plan(model, obs, policy, horizon, centre, scale, key_policy)], 1)
+        fixed, tail, most = jnp.concatenate([fixed, jnp.zeros_like(fixed)], 1), config.tail, 2.0
     mean, spread = fixed[:, -1], jnp.full(plan.shape, config.spread)
 
     def scored(plans, key):
-        returns = particle_returns(model, obs, centre + scale * plans, config.particles, config.discount, value, key)
+        returns = particle_returns(model, obs, plans, config.particles, config.discount, value, key, act, tail)
         return risk(returns, config.risk, model.count)
 
     for i in range(config.refinements):
@@ -106,17 +111,17 @@ def _plan(model, obs, plan, key, spec: Spec, config: PlannerConfig, policy, valu
         count = max(config.candidates - fixed.shape[1] - 1, 1)
         noise = _correlated(jr.normal(key_draw, (n, count, horizon, act_dim)), config.correlation)
         drawn = mean[:, None] + spread[:, None] * noise
-        plans = jnp.clip(jnp.concatenate([fixed, mean[:, None], drawn], 1), -1.0, 1.0)
+        plans = jnp.clip(jnp.concatenate([fixed, mean[:, None], drawn], 1), -most, most)
         mean, spread = refine(scored(plans, key_score), plans, mean, spread, config.search)
-    final = jnp.clip(mean, -1.0, 1.0)
+    final = jnp.clip(mean, -most, most)
     if config.ascent.steps:
         key_climb = jr.fold_in(key, config.refinements)  # the same futures all the way, or chance would be climbed
-        starts = jnp.clip(jnp.concatenate([fixed, final[:, None]], 1), -1.0, 1.0)
-        climbed, worth = climb(lambda plans: scored(plans, key_climb), starts, config.ascent)
-        best = worth.argmax(1)[:, None, None, None]
-        final = jnp.take_along_axis(climbed, best, 1)[:, 0]
-    shifted = jnp.concatenate([final[:, 1:], final[:, -1:]], 1)
-    return centre + scale * final[:, 0], shifted
+        starts = jnp.concatenate([fixed, final[:, None]], 1)
+        best = scored(starts, key_climb).argmax(1)[:, None, None, None]
+        start = jnp.take_along_axis(starts, best, 1)
+        final = climb(lambda plans: scored(plans, key_climb), start, config.ascent, most)[0][:, 0]
+    after = final[:, -1:] if policy is None else jnp.zeros_like(final[:, -1:])
+    return act(obs, final[:, 0]), jnp.concatenate([final[:, 1:], after], 1)
 
 
 def _correlated(noise: Float[Array, "n c h a"], correlation: float) -> Float[Array, "n c h a"]:
@@ -131,17 +136,3 @@ def _correlated(noise: Float[Array, "n c h a"], correlation: float) -> Float[Arr
     steps = jnp.moveaxis(noise, 2, 0)
     _, rest = jax.lax.scan(step, steps[0], steps[1:])
     return jnp.moveaxis(jnp.concatenate([steps[:1], rest]), 0, 2)
-
-
-def _policy_plan(model, obs, policy, horizon: int, centre, scale, key) -> Float[Array, "n 1 h act"]:
-    """What the policy does along one future of each state under the first member, in [-1, 1]."""
-    m = model.count
-
-    def step(obs, key):
-        action = policy(obs)
-        every = lambda leaf: jnp.broadcast_to(leaf, (m, *leaf.shape))
-        out = model.advance(every(obs), every(action), jnp.full((m, len(obs)), -1), key)
-        return out.next_obs[0], (action - centre) / scale
-
-    _, actions = jax.lax.scan(step, obs, jr.split(key, horizon))
-    return jnp.moveaxis(actions, 0, 1)[:, None]

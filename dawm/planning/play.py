@@ -16,23 +16,35 @@ from dawm.errors import ConfigError
 from dawm.evaluate.score import score_actions
 from dawm.planning.ascent import AscentConfig
 from dawm.planning.planner import Planner, PlannerConfig
+from dawm.planning.search import MPPIConfig
 from dawm.run.config import to_dict
 from dawm.run.folder import RunFolder
 from dawm.run.progress import say
 from dawm.worldmodel.dynamics import Within
 from dawm.worldmodel.trained import TrainedModel
 
+# One setting for every task: few candidates and one refinement, because a longer search finds the model's errors.
+AROUND_A_POLICY = PlannerConfig(
+    search=MPPIConfig(temperature=0.5),
+    ascent=AscentConfig(steps=20),
+    horizon=20,
+    tail=20,
+    candidates=32,
+    refinements=1,
+    spread=0.3,
+)
+
 
 @dataclass(frozen=True)
 class PlayConfig:
-    """A planner and what it plans with."""
+    """A planner and what it plans with; the defaults are for one around a policy."""
 
-    planner: PlannerConfig = field(default_factory=PlannerConfig)
-    dynamics: Literal["model", "ensemble", "anchor"] = "model"  # see `worldmodel/dynamics.py`
+    planner: PlannerConfig = field(default_factory=lambda: AROUND_A_POLICY)
+    dynamics: Literal["model", "ensemble", "anchor"] = "anchor"  # see `worldmodel/dynamics.py`
     member: int = 0  # seed of the policy that warms up
     terminal_value: bool = True  # what the policy's critic says of the last state; needs one
     climb: Literal["linear", "always"] = "linear"  # in which dynamics `planner.ascent` goes on; see `climbs`
-    beyond: float = 0.0  # price of leaving the range of the log, in standard deviations of reward and state
+    beyond: float = 10.0  # price of leaving the range of the log, in standard deviations of reward and state
 
     def __post_init__(self):
         if self.beyond < 0:

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from dawm.agents.bc import BCConfig
 from dawm.agents.config import PolicyConfig
 from dawm.agents.expansion import ExpansionConfig
+from dawm.agents.iql import IQLConfig
 from dawm.agents.priority import PriorityConfig
 from dawm.agents.targets import RiskConfig
 from dawm.errors import ConfigError, suggest
 from dawm.evaluate.calibrate import CalibrateConfig
+from dawm.planning.play import PlayConfig
 from dawm.run.config import override, read_config_file
 from dawm.synth.generator import GenerateConfig
 from dawm.worldmodel.base import require_dynamics
 from dawm.worldmodel.fit import WorldModelConfig
+
+C = TypeVar("C")
 
 PRESETS = ("fast", "default", "paper")
 NO_ENVIRONMENT = "none"  # RunConfig.env: do not evaluate, although the data name an environment
@@ -30,10 +34,13 @@ class RunConfig:
     world_model: WorldModelConfig = field(default_factory=WorldModelConfig)
     generate: GenerateConfig = field(default_factory=GenerateConfig)
     calibrate: CalibrateConfig = field(default_factory=CalibrateConfig)
-    policy: PolicyConfig = field(default_factory=lambda: PolicyConfig(ratio=0.5))  # of the policy with synthetic data
+    # of the policy with synthetic data; IQL keeps to the log's actions, where TD3+BC left it on two logs of four
+    policy: PolicyConfig = field(default_factory=lambda: PolicyConfig(algo=IQLConfig(), ratio=0.5))
     futures: int = 0  # of each recorded step; above 0 also a policy whose targets are policy.risk over them
     real_only: bool = True  # also the same learner without synthetic data
     bc: bool = True  # also behaviour cloning
+    plan: bool = True  # also a planner around the learner on real data, where there is an environment to score it in
+    planner: PlayConfig = field(default_factory=PlayConfig)
     env: str | None = None  # Gymnasium id; None takes the one that the data name, "none" does not evaluate
     episodes: int = 10  # per seed
     eval_every: int = 0  # policy updates between evaluations for the record; 0 evaluates the last checkpoint only
@@ -61,7 +68,7 @@ def load_preset(name: str) -> RunConfig:
     return merge(RunConfig(), read_config_file(Path(__file__).parent / f"{name}.toml"))
 
 
-def merge(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+def merge(config: C, values: Mapping[str, Any]) -> C:
     """The configuration with nested values in place of its own; everything that they do not name stays."""
     flat = dict(_flatten(values))
     kinds_first = sorted(
@@ -107,6 +114,11 @@ def policies_of(config: RunConfig) -> list[Planned]:
             )
         rows.append(Planned(f"{kind}-priority", replace(plain, priority=real.priority), False, futures=needs))
     return [*rows, Planned(f"{kind}-dawm", replace(config.policy, **off), True)]
+
+
+def planner_of(config: RunConfig) -> PlayConfig:
+    """The planner of a run; without the policy's values where these are of normalised rewards, unlike the model's."""
+    return replace(config.planner, terminal_value=config.planner.terminal_value and not config.policy.normalise_reward)
 
 
 def _flatten(values: Mapping[str, Any], where: str = "") -> list[tuple[str, Any]]:

@@ -40,11 +40,27 @@ def updates_done(state: optax.OptState) -> Array:
     return optax.tree_utils.tree_get_all_with_path(state, "count")[0][1]
 
 
-def make_optimiser(config: OptimConfig, steps: int) -> optax.GradientTransformation:
-    """The optimiser of a run of `steps` updates."""
+def make_optimiser(config: OptimConfig, steps: int, *, apart: bool = False) -> optax.GradientTransformation:
+    """The optimiser of a run of `steps` updates; with `apart` each part of the parameters is clipped by itself."""
     schedule = learning_rate(config, steps)
-    clip = [optax.clip_by_global_norm(config.clip)] if config.clip else []
+    by_norm = clip_apart if apart else optax.clip_by_global_norm
+    clip = [by_norm(config.clip)] if config.clip else []
     return optax.chain(*clip, optax.adamw(schedule, b1=0.9, b2=0.99, weight_decay=config.weight_decay))
+
+
+def clip_apart(limit: float) -> optax.GradientTransformation:
+    """Clips the gradient of each direct part of the parameters to the global norm `limit`.
+
+    For networks whose losses are added up and share nothing: a large gradient of one does not slow the others down.
+    """
+    whole = optax.clip_by_global_norm(limit)
+
+    def update(grads, state, params=None):
+        del params
+        parts, tree = jax.tree.flatten(grads, is_leaf=lambda part: part is not grads)
+        return jax.tree.unflatten(tree, [whole.update(part, whole.init(part))[0] for part in parts]), state
+
+    return optax.GradientTransformation(whole.init, update)
 
 
 def ema(average: Any, new: Any, decay: float, step: Array) -> Any:

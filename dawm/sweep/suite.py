@@ -164,7 +164,8 @@ class Suite:
         given = self.method(name).planner or {}
         inner = given.get("planner", {})
         seeded = {"planner": {"seed": self.seed, **inner}} if isinstance(inner, Mapping) else {}
-        config = from_dict(PlayConfig, given | seeded, f"methods.{name}.planner.")
+        from_dict(PlayConfig, given | seeded, f"methods.{name}.planner.")  # names what is wrong by its place
+        config = merge(PlayConfig(), given | seeded)
         if config.member:
             raise ConfigError(f"`methods.{name}.planner.member` cannot be set: every seed of the policy is scored.")
         return config

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from dawm.nets.linear import Linear
 from dawm.types import Dynamics, Prediction
 from dawm.worldmodel.base import AbstractWorldModel, require_dynamics
 from dawm.worldmodel.onestep import Scales, StepNetwork
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 class PointPrediction(eqx.Module):
     """A one-step network as dynamics without chance, with rewards of the step that it predicts."""
 
-    network: StepNetwork
+    network: StepNetwork | Linear
     reward: RewardNetwork
     scales: Scales
 
@@ -53,7 +54,8 @@ class Within(eqx.Module):
     """Other dynamics with a price on steps that the log does not hold.
 
     The reward falls by `price` of its standard deviations for every standard deviation by which the next observation,
-    or the change to it, lies beyond the range of all but a thousandth of the log's rows, summed over dimensions.
+    or the change to it, lies beyond what the log holds anywhere, summed over dimensions. It keeps a planner from a limit
+    whose price the log never shows; less than the whole range would forbid what is rare and right.
     """
 
     dynamics: Any
@@ -100,9 +102,9 @@ def dynamics_of(trained: TrainedModel, name: str, members: int | None = None) ->
         require_dynamics(trained.config.model, "looking ahead in it")
         return trained.model if members is None else trained.model.first(members)
     if name == "anchor":
-        return Ending(
-            PointPrediction(trained.networks.anchor, trained.networks.reward, trained.model.scales), trained.model
-        )
+        anchor, reward = trained.networks.anchor, trained.networks.reward
+        network = anchor.linear() if anchor.extrapolates else anchor  # the hidden layers would be multiplied by 0
+        return Ending(PointPrediction(network, reward, trained.model.scales), trained.model)
     ensemble = trained.networks.ensemble
     kept = None if members is None else np.arange(min(members, ensemble.count))
     return Ending(gaussian_members(ensemble, trained.model.scales, 0.0, kept), trained.model)

@@ -42,8 +42,6 @@ from dawm.worldmodel.readout import settled
 from dawm.worldmodel.reward import RewardConfig, RewardNetwork, begun, reward_inputs, reward_loss, thinned
 from dawm.worldmodel.squares import thin
 
-RARE = 1e-3  # share of the rows beyond either end of what counts as the range of the log
-
 
 @dataclass(frozen=True)
 class NetworksConfig:
@@ -92,14 +90,14 @@ class Networks(eqx.Module):
 def fit_scales(data: Dataset, spec: Spec) -> Scales:
     """Units of states, changes, rewards and actions, and the range of the log, from the training episodes."""
     obs, change = Standard.fit(data.obs), Standard.fit(data.next_obs - data.obs)
-    low, high = np.quantile(np.concatenate([data.next_obs, data.next_obs - data.obs], 1), [RARE, 1 - RARE], axis=0)
+    after = np.concatenate([data.next_obs, data.next_obs - data.obs], 1)
     both = Standard(jnp.concatenate([obs.mean, change.mean]), jnp.concatenate([obs.scale, change.scale]))
     return Scales(
         obs=obs,
         change=change,
         reward=Standard.fit(data.reward[:, None]),
-        least=both.apply(jnp.asarray(low, jnp.float32)),
-        most=both.apply(jnp.asarray(high, jnp.float32)),
+        least=both.apply(jnp.asarray(after.min(0), jnp.float32)),
+        most=both.apply(jnp.asarray(after.max(0), jnp.float32)),
         act_centre=jnp.asarray(spec.act_centre),
         act_scale=jnp.asarray(spec.act_scale),
     )
@@ -148,7 +146,7 @@ def train_networks(
     whole = lambda: (*device_rows(data), jnp.asarray(fold_of(data, members, seed)))
     some = whole() if rows is None else rows.make(0)
     networks = eqx.tree_at(lambda n: n.reward, networks, _begun(networks.reward, some, scales))
-    optimiser = make_optimiser(config.optim, config.loop.steps)
+    optimiser = make_optimiser(config.optim, config.loop.steps, apart=True)
     rate = learning_rate(config.optim, config.loop.steps)
     state = (networks, jax.jit(optimiser.init)(eqx.filter(networks, eqx.is_inexact_array)))
     count = config.ensemble.members

@@ -55,7 +55,7 @@ class Scales(eqx.Module):
     reward: Standard  # of the reward, as a vector of length one
     act_centre: Float[Array, " act"]
     act_scale: Float[Array, " act"]
-    least: Float[Array, " 2*obs"]  # of `after`, but for a thousandth of the rows
+    least: Float[Array, " 2*obs"]  # of `after` in the log
     most: Float[Array, " 2*obs"]
 
     def action(self, action: Float[Array, "*b act"]) -> Float[Array, "*b act"]:
@@ -93,7 +93,12 @@ class StepNetwork(eqx.Module):
     @property
     def extrapolates(self) -> bool:
         """Whether every change of state is linear in (s, a), as `readout.py` may have found; the reward need not be."""
-        return not np.asarray(self.body.layers[-1].weight)[:, :-1].any()
+        return self.skip is not None and not np.asarray(self.body.layers[-1].weight)[:, :-1].any()
+
+    def linear(self) -> Linear:
+        """The same without the perceptron's hidden layers: all that there is of a change of state that is linear."""
+        assert self.skip is not None
+        return eqx.tree_at(lambda n: n.bias, self.skip, self.body.layers[-1].bias, is_leaf=lambda leaf: leaf is None)
 
     def __call__(self, x: Float[Array, " in"]) -> Float[Array, " out"]:
         return self.body(x) + (0.0 if self.skip is None else self.skip(x))

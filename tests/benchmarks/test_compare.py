@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from benchmarks import compare
+from benchmarks import compare, record
 from benchmarks.hooks import HOOKS
 from dawm.errors import ConfigError, FileError
 from dawm.report.collect import read_run
@@ -220,6 +220,28 @@ def test_the_table_comes_from_the_folders(finished):
     assert "30 updates, 2 seeds" in text
     assert "65.1 ± 1.6" in text  # published BC on DMSD, in the row of BC
     assert (out / "table.md").read_text() == text
+
+
+def test_what_is_kept_of_results_gives_the_same_table_and_counts_as_done(finished, recorded, tmp_path, monkeypatch):
+    monkeypatch.setenv("DAWM_SHARED_DATA", str(recorded))
+    kept, again = tmp_path / "kept", tmp_path / "again"
+    assert record.main([str(finished.out), str(kept)]) == 0
+    assert record.record(finished.out, kept) == []  # all there
+    (kept / "dmsd" / "policies" / "bc" / "finished").unlink()  # a copy that was killed
+    assert record.record(finished.out, kept) == ["dmsd/policies/bc"]
+    row = lambda out: next(line for line in table.write_table(out, HOOKS).splitlines() if line.startswith("| bc |"))
+    assert row(kept) == row(finished.out)
+    files = [path for path in kept.rglob("*") if path.is_file()]
+    assert not [path for path in files if path.suffix == ".ckpt"]
+    assert not [path for path in files if str(recorded) in path.read_text()]
+    record.record(kept, again)
+    sweep = compare.opened(finished.path, again)
+    assert all(is_done(sweep, piece) for piece in pieces(sweep.suite) if piece.what in ("data", "bc"))
+
+
+def test_nothing_to_keep_is_an_error(tmp_path, capsys):
+    assert record.main([str(tmp_path), str(tmp_path / "kept")]) == 2
+    assert "holds no finished piece" in capsys.readouterr().err
 
 
 def test_gain_is_over_the_same_learner_on_real_data():

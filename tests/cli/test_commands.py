@@ -21,7 +21,7 @@ def test_the_last_line_of_a_run_is_the_report_and_progress_goes_to_standard_erro
     assert (out / "report.html").is_file()
     assert (out / "finished").is_file()
     assert f"{log} is arrays:{log}" in done.stderr.splitlines()[0]
-    assert {p.name for p in (out / "policies").iterdir()} == {"bc", "td3bc", "td3bc-dawm", "td3bc-futures"}
+    assert {p.name for p in (out / "policies").iterdir()} == {"bc", "iql", "iql-dawm", "iql-futures", "iql-plan"}
     for policy in (out / "policies").iterdir():
         scores = json.loads((policy / "scores.json").read_text())
         assert (scores["env"], scores["episodes"], np.shape(scores["returns"])) == ("Pendulum-v1", 1, (2, 1))
@@ -30,7 +30,7 @@ def test_the_last_line_of_a_run_is_the_report_and_progress_goes_to_standard_erro
 def test_paths_between_stages_are_relative(reference):
     out, _ = reference
     generation = tomllib.loads((out / "synthetic" / "run.toml").read_text())["config"]
-    policy = tomllib.loads((out / "policies" / "td3bc-dawm" / "run.toml").read_text())["config"]
+    policy = tomllib.loads((out / "policies" / "iql-dawm" / "run.toml").read_text())["config"]
     assert generation["model"]["path"] == "../model"
     assert policy["synthetic"]["path"] == "synthetic:../../synthetic"
     assert (policy["policy"]["ratio"], policy["policy"]["seeds"]) == (0.5, 2)
@@ -47,7 +47,7 @@ def test_a_finished_run_moved_elsewhere_and_without_environment_still_reports(re
     result = json.loads(done.stdout)
     assert Path(result["report"]).is_file()
     assert "not scored" in done.stderr
-    assert result["policies"]["td3bc"]["return_mean"] is None
+    assert result["policies"]["iql"]["return_mean"] is None
     assert result["synthetic"]["transitions"] >= 400
 
 
@@ -56,7 +56,7 @@ def test_stage_by_stage_gives_what_run_gives(reference, dawm, log, tiny, tmp_pat
     whole = reference[0]
     dawm("train", log, "--config", tiny, "--out", tmp_path / "model")
     made = dawm("generate", tmp_path / "model", "--config", tiny, "--out", tmp_path / "synthetic", "--json")
-    name = Path("policies") / "td3bc-dawm"
+    name = Path("policies") / "iql-dawm"
     words = ("--synthetic", tmp_path / "synthetic", "--ratio", 0.5)
     dawm("policy", log, "--config", tiny, *words, "--out", tmp_path / name)
     assert (
@@ -127,7 +127,7 @@ def test_calibrate_judges_held_out_episodes_and_keeps_the_correction(reference, 
 
 def test_an_estimate_of_a_policy_is_printed_and_kept(reference, tmp_path, capsys):
     folder = tmp_path / "policy"
-    shutil.copytree(reference[0] / "policies" / "td3bc", folder)
+    shutil.copytree(reference[0] / "policies" / "iql", folder)
     small = [
         "fqe.loop.steps=20",
         "fqe.loop.chunk=10",
@@ -147,7 +147,7 @@ def test_an_estimate_of_a_policy_is_printed_and_kept(reference, tmp_path, capsys
 
 def test_a_planner_with_a_policy_plays_and_is_recorded(reference, tmp_path, capsys):
     out, _ = reference
-    words = ["plan", out / "model", "--policy", out / "policies/td3bc", "--episodes", "1", "--out", tmp_path / "plan"]
+    words = ["plan", out / "model", "--policy", out / "policies/iql", "--episodes", "1", "--out", tmp_path / "plan"]
     small = ["planner.horizon=2", "planner.candidates=4", "planner.refinements=1", "dynamics=ensemble"]
     words += ["--env", "Pendulum-v1", "--json", "--quiet"] + [w for s in small for w in ("--set", s)]
     found = []

@@ -20,7 +20,7 @@ SIGNS = (
     "model/networks/metrics.jsonl",
     "model/metrics.jsonl",
     "synthetic/shards/00000.npz",
-    "policies/td3bc/metrics.jsonl",
+    "policies/iql/metrics.jsonl",
 )
 
 
@@ -80,12 +80,23 @@ def untimed(record: dict) -> dict:
 def test_a_stage_of_a_run_can_be_resumed_alone(reference, dawm, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(reference[0], copy)
-    last = copy / "policies" / "td3bc-dawm"
+    last = copy / "policies" / "iql-dawm"
     for path in [last / "finished", last / "checkpoints" / "00000060.ckpt", copy / "finished"]:
         path.unlink()
     assert dawm("resume", last).stdout.strip() == str(last)
-    name = "policies/td3bc-dawm/checkpoints/00000060.ckpt"
+    name = "policies/iql-dawm/checkpoints/00000060.ckpt"
     assert (copy / name).read_bytes() == (reference[0] / name).read_bytes()
+
+
+def test_a_planner_that_was_stopped_plays_again(reference, dawm, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(reference[0], copy)
+    planner = copy / "policies" / "iql-plan"
+    before = json.loads((planner / "scores.json").read_text())
+    for name in ("finished", "scores.json"):
+        (planner / name).unlink()
+    assert dawm("resume", planner).stdout.strip() == str(planner)
+    assert json.loads((planner / "scores.json").read_text()) == before
 
 
 def test_a_dataset_that_moved_or_changed_is_named(reference, log, tmp_path, capsys):

@@ -157,6 +157,38 @@ def test_a_policy_is_where_the_search_starts():
     np.testing.assert_allclose(planner(np.array([[[1.0]]]))[0, 0, 0], -0.5, atol=0.05)
 
 
+def test_a_plan_deviates_from_the_policy_and_the_tail_is_the_policys_alone():
+    """By hand: a = -0.5 s + plan for two steps, a = -0.5 s for one more, then the value."""
+    policy = lambda obs: -0.5 * obs
+    plans = jnp.array([[[[0.2], [-0.1]]]])
+    act = lambda obs, plan: policy(obs) + plan
+    value = lambda obs: 10.0 * obs[..., 0]
+    found = particle_returns(Linear(), jnp.array([[1.0]]), plans, 1, 0.5, value, jr.key(0), act, tail=1)
+    state, total = 1.0, 0.0
+    for h, deviation in enumerate([0.2, -0.1, 0.0]):
+        action = -0.5 * state + deviation
+        total += 0.5**h * (-(state**2) - COST * action**2)
+        state = A * state + B * action
+    np.testing.assert_allclose(found[0, 0], total + 0.5**3 * 10 * state, rtol=1e-5)
+
+
+def test_feedback_of_the_policy_holds_what_an_open_plan_loses():
+    """In an unstable system small deviations cost little with the policy's feedback and very much without it."""
+
+    class Unstable(Linear):
+        def advance(self, obs, action, source, key):
+            reward = -jnp.square(obs[..., 0]) - COST * jnp.square(action[..., 0])
+            return Prediction(1.6 * obs + action, reward, jnp.zeros(reward.shape))
+
+    policy, start = lambda obs: -1.4 * obs, jnp.array([[1.0]])
+    noise = 0.05 * jr.normal(jr.key(1), (1, 16, 20, 1))
+    usual = -1.4 * 0.2 ** jnp.arange(20)[:, None]  # what the policy does from the start, without its feedback
+    worth = lambda plans, act: particle_returns(Unstable(), start, plans, 1, 1.0, None, jr.key(0), act).mean()
+    policys = worth(0.0 * noise, lambda obs, plan: policy(obs) + plan)
+    assert policys - worth(noise, lambda obs, plan: policy(obs) + plan) < 0.2
+    assert policys - worth(usual + noise, lambda obs, plan: plan) > 1e4
+
+
 def test_plans_are_forgotten_between_episodes_and_repeat():
     planner = Planner(Linear(), SPEC, PlannerConfig(candidates=16))
     state = np.ones((1, 2, 1), np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import pytest
 
-from dawm.run.optim import OptimConfig, learning_rate, make_optimiser, updates_done
+from dawm.run.optim import OptimConfig, clip_apart, learning_rate, make_optimiser, updates_done
 
 
 def test_updates_are_counted_and_the_rate_is_the_optimisers():
@@ -16,3 +16,13 @@ def test_updates_are_counted_and_the_rate_is_the_optimisers():
         assert int(updates_done(state)) == k
         change, state = optimiser.update(jnp.ones(1), state, weights)
         assert -float(change[0]) == pytest.approx(float(learning_rate(config, 50)(k)), rel=1e-3)
+
+
+def test_a_large_gradient_of_one_part_leaves_the_others_alone():
+    clip = clip_apart(1.0)
+    parts = {"loud": {"a": jnp.array([30.0]), "b": jnp.array([40.0])}, "quiet": jnp.array([0.3, 0.4]), "none": None}
+    found, _ = clip.update(parts, clip.init(parts))
+    assert float(found["loud"]["a"][0]) == pytest.approx(0.6)
+    assert float(found["loud"]["b"][0]) == pytest.approx(0.8)
+    assert found["quiet"].tolist() == parts["quiet"].tolist()
+    assert found["none"] is None
