@@ -42,6 +42,10 @@ _HOME = {
     "TD3BCConfig": "dawm.agents.td3bc",
     "IQLConfig": "dawm.agents.iql",
     "TrainedPolicy": "dawm.agents.policy",
+    # planning
+    "make_planner": "dawm.planning.play",
+    "score_planner": "dawm.planning.play",
+    "PlayConfig": "dawm.planning.play",
     # evidence
     "score_policy": "dawm.evaluate.score",
     "estimate_policy": "dawm.evaluate.estimate",
@@ -92,6 +96,9 @@ if TYPE_CHECKING:
     from dawm.evaluate.score import score_policy as score_policy
     from dawm.pipeline import resume as resume
     from dawm.pipeline import run_pipeline as run_pipeline
+    from dawm.planning.play import PlayConfig as PlayConfig
+    from dawm.planning.play import make_planner as make_planner
+    from dawm.planning.play import score_planner as score_planner
     from dawm.presets import RunConfig as RunConfig
     from dawm.presets import load_preset as load_preset
     from dawm.report.page import write_report as write_report

@@ -14,7 +14,7 @@ def flags(parser: Parser) -> None:
     parser.flag("--ratio", metavar="R", type=float, help="their share of each batch (0.5); needs --synthetic")
     parser.flag("--futures", metavar="DIR", help="TD targets over plausible futures (policy.risk): of `dawm futures`")
     parser.flag("--model", metavar="DIR", help="TD targets that look ahead in a world model (policy.expansion)")
-    parser.flag("--algo", metavar="NAME", help="learner: bc, td3bc, iql, rebrac or quantile (td3bc)")
+    parser.flag("--algo", metavar="NAME", help="learner: bc, td3bc, iql, rebrac or quantile (iql)")
     parser.flag("--seeds", metavar="N", type=whole, help="policies trained at once, with seeds 0, 1, ...")
     parser.common(settings=True, dry_run=True)
 

@@ -39,13 +39,13 @@ def climb(
     worth: Callable[[Float[Array, "n c h a"]], Float[Array, "n c"]],
     plans: Float[Array, "n c h a"],
     config: AscentConfig,
-    most: float = 1.0,
+    bound: float = 1.0,
 ) -> tuple[Float[Array, "n c h a"], Float[Array, "n c"]]:
-    """The best plan of an ascent from each of n by c plans in [-most, most], and its worth; `worth` of one depends on
+    """The best plan of an ascent from each of n by c plans in [-bound, bound], and its worth; `worth` of one depends on
     that one alone.
     """
     optimiser = optax.adam(optax.cosine_decay_schedule(config.rate, config.steps))
-    low, high = jnp.clip(plans - config.reach, -most, most), jnp.clip(plans + config.reach, -most, most)
+    low, high = jnp.clip(plans - config.reach, -bound, bound), jnp.clip(plans + config.reach, -bound, bound)
 
     def total(plans):
         each = worth(plans)

@@ -54,7 +54,7 @@ class Within(eqx.Module):
     """Other dynamics with a price on steps that the log does not hold.
 
     The reward falls by `price` of its standard deviations for every standard deviation by which the next observation,
-    or the change to it, lies beyond what the log holds anywhere, summed over dimensions. It keeps a planner from a limit
+    or the change to it, lies beyond what the log holds anywhere, summed over dimensions. It keeps a planner from limits
     whose price the log never shows; less than the whole range would forbid what is rare and right.
     """
 
