@@ -102,7 +102,11 @@ class Stage:
 
     @property
     def algorithm(self) -> str:
-        """The kind of learner: its `kind` in the configuration, or else what the folder is called."""
+        """The kind of learner: its `kind` in the configuration, or else what the folder is called; of a planner around
+        a policy, the name of that policy's folder.
+        """
+        if self.plans_around:
+            return self.plans_around
         policy = self.config.get("policy")
         kinds = [v["kind"] for v in policy.values() if isinstance(v, Mapping) and "kind" in v] if policy else []
         return str(kinds[0]) if kinds else self.name.removesuffix("-dawm")
@@ -113,8 +117,16 @@ class Stage:
         return bool(self.config.get("synthetic")) or self.name.endswith("-dawm")
 
     @property
+    def plans_around(self) -> str:
+        """The name of the policy that a planner deviates from; empty for one without, and for what is no planner."""
+        path = dig(self.config, "policy", "path") if self.kind == "planner" else None
+        return Path(str(path)).name if path else ""
+
+    @property
     def additions(self) -> tuple[str, ...]:
         """What a policy was given beside the recorded transitions; nothing for the plain learner."""
+        if self.plans_around:
+            return ("planning",)
         policy, found = self.config.get("policy") or {}, ["synthetic"] if self.uses_synthetic else []
         if self.config.get("futures"):
             risk = policy.get("risk") or {}

@@ -83,6 +83,9 @@ def _stage_commands(record: RunRecord) -> list[tuple[str, list[str]]]:
         who = ["--policy", os.path.normpath(synthetic.path / acting)] if acting else []
         out.append(("Synthetic data alone", ["dawm", "generate", source, *who, "--out", str(synthetic.path), *size]))
     for policy in record.policies:
+        if policy.kind == "planner":
+            out.append((f"Planner {policy.name} alone", _planner_command(policy)))
+            continue
         out.append((f"Policy {policy.name} alone", _policy_command(policy, record, origin)))
         if policy.get("scores", "env"):
             played = number(policy.get("scores", "episodes"))
@@ -103,6 +106,13 @@ def _policy_command(policy: Stage, record: RunRecord, origin: str) -> list[str]:
         ratio = dig(policy.config, "policy", "ratio")
         words += ["--synthetic", path, *([] if ratio is None else ["--ratio", str(ratio)])]
     return [*words, "--out", str(policy.path)]
+
+
+def _planner_command(planner: Stage) -> list[str]:
+    place = lambda key: str((planner.path / str(dig(planner.config, key, "path"))).resolve())
+    words = ["dawm", "plan", place("model")]
+    words += ["--policy", place("policy")] if planner.plans_around else []
+    return [*words, "--env", str(planner.config.get("env")), "--out", str(planner.path)]
 
 
 def _provenances(record: RunRecord) -> list[dict[str, Any]]:

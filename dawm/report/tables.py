@@ -42,7 +42,7 @@ def _markdown_line(row: Sequence[str], widths: Sequence[int], words: int) -> str
 
 def policy_name(policy: Stage) -> str:
     """'TD3+BC, real + synthetic', 'TD3+BC, cvar 0.25 over futures', 'TD3+BC, real data only', or 'BC'."""
-    if policy.kind == "planner":
+    if policy.kind == "planner" and not policy.plans_around:
         return f"planner {policy.name}"
     name = ALGORITHMS.get(policy.algorithm, policy.algorithm)
     if policy.additions:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from example_run import HIGH, LOW, write_example, write_policy
+from example_run import HIGH, LOW, begin, write_example, write_policy
 from scipy import stats
 
 from dawm.report.collect import read_run
+from dawm.report.settings import commands
 from dawm.report.tables import markdown_scores, score_table
 from dawm.report.verdicts import caveats, comparisons, first_step_ratio, headline, model, synthetic, welch
 
@@ -95,6 +96,26 @@ def test_every_addition_is_compared_with_the_plain_learner(run):
     assert found["cvar 0.25 over futures"].difference == pytest.approx(100 * 30 / (HIGH - LOW))
     assert "Synthetic data" in headline(record).title  # which is about synthetic data alone
     assert "TD3+BC, cvar 0.25 over futures" in markdown_scores(record)
+
+
+def test_a_planner_is_compared_with_the_policy_that_it_plans_around(run):
+    policies = run / "policies"
+    around = {"policy": {"path": "../td3bc", "step": 7}, "model": {"path": "../../model"}, "env": "Hopper-v5"}
+    for name, config in (("td3bc-plan", around), ("alone", around | {"policy": None})):
+        begin(policies / name, "planner", {key: value for key, value in config.items() if value})
+        shutil.copy(policies / "td3bc" / "scores.json", policies / name / "scores.json")
+    set_returns(run, "td3bc", [[0.0], [10.0]])
+    set_returns(run, "td3bc-plan", [[30.0], [40.0]])
+    record = read_run(run)
+    found = {c.what: c for c in comparisons(record)}
+    assert set(found) == {"real + synthetic", "planning"}
+    assert found["planning"].difference == pytest.approx(100 * 30 / (HIGH - LOW))
+    assert "TD3+BC, planning" in markdown_scores(record)
+    assert "planner alone" in markdown_scores(record)
+    words = dict(commands(record))
+    begun = f"dawm plan {run.resolve() / 'model'} --policy {policies.resolve() / 'td3bc'} --env Hopper-v5"
+    assert words["Planner td3bc-plan alone"].startswith(begun)
+    assert "--policy" not in words["Planner alone alone"]
 
 
 def test_episodes_that_are_null_or_nan_are_left_out(run):
