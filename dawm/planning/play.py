@@ -20,7 +20,7 @@ from dawm.planning.search import MPPIConfig
 from dawm.run.config import to_dict
 from dawm.run.folder import RunFolder
 from dawm.run.progress import say
-from dawm.worldmodel.dynamics import Within
+from dawm.worldmodel.dynamics import within
 from dawm.worldmodel.trained import TrainedModel
 
 # One setting for every task: few candidates and one refinement, because a longer search finds the model's errors.
@@ -45,10 +45,13 @@ class PlayConfig:
     terminal_value: bool = True  # what the policy's critic says of the last state; needs one
     climb: Literal["linear", "always"] = "linear"  # in which dynamics `planner.ascent` goes on; see `climbs`
     beyond: float = 10.0  # price of leaving the range of the log, in standard deviations of reward and state
+    margin: float = 2.0  # how near to the edge of the log that begins, in errors of the point prediction
 
     def __post_init__(self):
         if self.beyond < 0:
             raise ValueError(f"beyond is a price, at least 0; got {self.beyond}")
+        if self.margin < 0:
+            raise ValueError(f"margin is a number of errors, at least 0; got {self.margin}")
         if self.member < 0:
             raise ValueError(f"member is a seed of the policy, at least 0; got {self.member}")
 
@@ -92,7 +95,7 @@ def make_planner(trained: TrainedModel, config: PlayConfig, policy: TrainedPolic
             )
     dynamics = trained.dynamics(config.dynamics)
     if config.beyond:
-        dynamics = Within(dynamics, trained.model.scales, config.beyond)
+        dynamics = within(trained, dynamics, config.beyond, config.margin)
     planner = config.planner
     if planner.ascent.steps and not climbs(trained, config):
         say("no gradient ascent: these dynamics are not linear, and it would climb their errors (climb=always does it)")

@@ -14,7 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from dawm.nets.linear import Linear
 from dawm.types import Dynamics, Prediction
@@ -54,13 +54,15 @@ class Within(eqx.Module):
     """Other dynamics with a price on steps that the log does not hold.
 
     The reward falls by `price` of its standard deviations for every standard deviation by which the next observation,
-    or the change to it, lies beyond what the log holds anywhere, summed over dimensions. It keeps a planner from limits
-    whose price the log never shows; less than the whole range would forbid what is rare and right.
+    or the change to it, lies beyond what the log holds anywhere, or nearer to that edge than `room`; summed over
+    dimensions. It keeps a planner from limits whose price the log never shows, with room for the errors of the
+    dynamics; less than the whole range would forbid what is rare and right.
     """
 
     dynamics: Any
     scales: Scales
     price: float = eqx.field(static=True)
+    room: Float[Array, " 2*obs"] | float = 0.0
 
     @property
     def count(self) -> int:
@@ -71,8 +73,16 @@ class Within(eqx.Module):
         """See `types.Dynamics`."""
         out = self.dynamics.advance(obs, action, source, key)
         after = jax.vmap(jax.vmap(self.scales.after))(obs, out.next_obs)
-        beyond = jax.nn.relu(after - self.scales.most) + jax.nn.relu(self.scales.least - after)
+        least, most = self.scales.least + self.room, self.scales.most - self.room
+        beyond = jax.nn.relu(after - most) + jax.nn.relu(least - after)
         return out._replace(reward=out.reward - self.price * self.scales.reward.scale[0] * beyond.sum(-1))
+
+
+def within(trained: TrainedModel, dynamics: Dynamics, price: float, margin: float) -> Within:
+    """`Within` the log of a trained model, with room for `margin` root mean square errors of its point prediction."""
+    scales, error = trained.model.scales, trained.networks.error[:-1]
+    room = jnp.concatenate([error * scales.change.scale / scales.obs.scale, error])
+    return Within(dynamics, scales, price, margin * room)
 
 
 class Ending(eqx.Module):

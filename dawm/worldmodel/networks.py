@@ -72,6 +72,7 @@ class Networks(eqx.Module):
     reward: RewardNetwork
     one_step: StepNetwork
     ensemble: GaussianEnsemble
+    error: Float[Array, " obs+1"]  # of the anchor: root mean squares over the rows, standardised (change, reward)
 
     def __init__(
         self, config: NetworksConfig, obs_dim: int, act_dim: int, can_end: bool, members: int = 0, *, key: PRNGKeyArray
@@ -85,6 +86,7 @@ class Networks(eqx.Module):
         self.reward = RewardNetwork(config.reward, obs_dim, act_dim, key=jr.fold_in(key, 6))
         self.one_step = StepNetwork(config.one_step, obs_dim, act_dim, key=keys[3])
         self.ensemble = GaussianEnsemble(config.ensemble, obs_dim, act_dim, key=keys[4])
+        self.error = jnp.zeros(obs_dim + 1)  # measured after training
 
 
 def fit_scales(data: Dataset, spec: Spec) -> Scales:
@@ -167,9 +169,8 @@ def train_networks(
         seed=seed, folder=folder, monitor=monitor and (lambda step, state: monitor(state[0])),
         label="one-step networks", layout=split_rows(config.batch_size),
     )  # fmt: skip
-    if not config.closed_readout:
-        return state[0]
-    return _settle(state[0], some, scales)
+    networks = _settle(state[0], some, scales) if config.closed_readout else state[0]
+    return eqx.tree_at(lambda n: n.error, networks, _error(networks.anchor, scales, some[0], some[1]))
 
 
 def _begun(network: RewardNetwork, rows: Rows, scales: Scales) -> RewardNetwork:
@@ -197,6 +198,13 @@ def _settle(networks: Networks, rows: Rows, scales: Scales) -> Networks:
         settled(one, x, y, recorded & ~judged(k), recorded & judged(k), again=alone) for k, one in enumerate(anchors)
     ]
     return eqx.tree_at(lambda n: (n.anchor, n.folds), networks, (anchor, restack(each)))
+
+
+@eqx.filter_jit
+def _error(anchor: StepNetwork, scales: Scales, rows: Transition, recorded: Array) -> Float[Array, " obs+1"]:
+    x, y = _pairs(scales, rows)
+    off = jnp.square(jax.vmap(anchor)(x) - y)
+    return jnp.sqrt(jnp.where(recorded[:, None], off, 0.0).sum(0) / jnp.maximum(recorded.sum(), 1))
 
 
 @eqx.filter_jit
