@@ -115,9 +115,10 @@ def test_a_plan_stays_where_the_log_was_if_leaving_has_a_price():
     change = lambda model: (A - 1) * 1.2 + B * Planner(model, SPEC, config)(state).item()
     assert change(Linear()) < -0.6
     assert change(Within(Linear(), scales, 100.0)) == pytest.approx(-0.4, abs=0.03)
+    assert change(Within(Linear(), scales, 100.0, jnp.array([0.0, 0.1]))) == pytest.approx(-0.3, abs=0.03)
 
 
-@pytest.mark.parametrize(("field", "value"), [("beyond", -1.0), ("member", -1)])
+@pytest.mark.parametrize(("field", "value"), [("beyond", -1.0), ("margin", -1.0), ("member", -1)])
 def test_what_makes_no_sense_is_refused(field, value):
     with pytest.raises(ValueError, match=field):
         PlayConfig(**{field: value})

@@ -15,6 +15,7 @@ import pytest
 from dawm.planning.ascent import AscentConfig
 from dawm.planning.planner import PlannerConfig
 from dawm.planning.play import PlayConfig, make_planner
+from dawm.worldmodel.dynamics import within
 
 
 @pytest.mark.parametrize("name", ["model", "ensemble", "anchor"])
@@ -56,3 +57,27 @@ def test_a_plan_is_climbed_where_the_log_said_that_the_dynamics_are_linear(train
     assert steps(config, curved) == 0
     reward_only = eqx.tree_at(last, trained.networks, last(trained.networks).at[0, -1].set(0.1))
     assert steps(config, replace(trained, fresh=reward_only)) == 3
+
+
+def test_the_edge_of_the_log_begins_where_the_errors_of_the_anchor_reach_it(trained, data):
+    """Within units of its own: the error of a change, and the same error of the state that it leads to."""
+    scales, network = trained.model.scales, trained.networks.anchor
+    train, _ = data.split(trained.config.holdout, trained.config.seed)
+    x = jax.vmap(scales.inputs)(jnp.asarray(train.obs, jnp.float32), jnp.asarray(train.action, jnp.float32))
+    change = scales.change.apply(jnp.asarray(train.next_obs - train.obs, jnp.float32))
+    error = np.sqrt(np.square(np.asarray(jax.vmap(network)(x)[:, :-1] - change)).mean(0))
+    np.testing.assert_allclose(trained.networks.error[:-1], error, rtol=1e-3)
+    room = np.asarray(within(trained, trained.dynamics("anchor"), 1.0, margin=2.0).room)
+    raw = error * np.asarray(scales.change.scale)
+    np.testing.assert_allclose(room, 2 * np.concatenate([raw / np.asarray(scales.obs.scale), error]), rtol=1e-3)
+
+
+def test_a_linear_anchor_is_asked_without_its_hidden_layers(trained, data):
+    network = trained.networks.anchor
+    x = jax.vmap(trained.model.scales.inputs)(
+        jnp.asarray(data.obs[:50], jnp.float32), jnp.asarray(data.action[:50], jnp.float32)
+    )
+    assert network.extrapolates
+    np.testing.assert_allclose(
+        jax.vmap(network.linear())(x)[:, :-1], jax.vmap(network)(x)[:, :-1], rtol=1e-5, atol=1e-6
+    )
