@@ -55,9 +55,9 @@ def clip_apart(limit: float) -> optax.GradientTransformation:
     """
     whole = optax.clip_by_global_norm(limit)
 
-    def update(grads, state, params=None):
+    def update(updates, state, params=None):
         del params
-        parts, tree = jax.tree.flatten(grads, is_leaf=lambda part: part is not grads)
+        parts, tree = jax.tree.flatten(updates, is_leaf=lambda part: part is not updates)
         return jax.tree.unflatten(tree, [whole.update(part, whole.init(part))[0] for part in parts]), state
 
     return optax.GradientTransformation(whole.init, update)
