@@ -41,12 +41,15 @@ def _markdown_line(row: Sequence[str], widths: Sequence[int], words: int) -> str
 
 
 def policy_name(policy: Stage) -> str:
-    """'TD3+BC, real + synthetic', 'TD3+BC, cvar 0.25 over futures', 'TD3+BC, real data only', or 'BC'."""
+    """'TD3+BC, real + synthetic', 'TD3+BC, planning', 'TD3+BC, real data only', or 'BC'; with the folder of a planner that
+    another may stand beside.
+    """
     if policy.kind == "planner" and not policy.plans_around:
         return f"planner {policy.name}"
+    own = f" ({policy.name})" if policy.kind == "planner" and policy.name != f"{policy.plans_around}-plan" else ""
     name = ALGORITHMS.get(policy.algorithm, policy.algorithm)
     if policy.additions:
-        return f"{name}, {additions_name(policy)}"
+        return f"{name}, {additions_name(policy)}{own}"
     return name if policy.algorithm == "bc" else f"{name}, real data only"
 
 

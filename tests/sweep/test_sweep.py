@@ -134,7 +134,9 @@ def test_planners_are_in_the_table_and_the_report(finished):
     text = write_table(finished.out)
     assert f"| warm | – | {np.mean(scores['returns']):.1f} ± {np.std(scores['returns']):.1f} |" in text
     assert "20 updates, 2 seeds" in text
-    assert "planner warm" in write_report(finished.out / "linear").read_text()
+    report = write_report(finished.out / "linear").read_text()
+    assert "BC, planning (warm)" in report
+    assert "planner cold" in report
 
 
 def test_other_settings_of_a_planner_are_refused(finished, folder, tmp_path):
