@@ -41,8 +41,8 @@ def _markdown_line(row: Sequence[str], widths: Sequence[int], words: int) -> str
 
 
 def policy_name(policy: Stage) -> str:
-    """'TD3+BC, real + synthetic', 'TD3+BC, planning', 'TD3+BC, real data only', or 'BC'; with the folder of a planner that
-    another may stand beside.
+    """'TD3+BC, real + synthetic', 'TD3+BC, planning', 'TD3+BC, real data only', or 'BC'; a planner in a folder that is
+    not called after its policy says which.
     """
     if policy.kind == "planner" and not policy.plans_around:
         return f"planner {policy.name}"
