@@ -34,7 +34,7 @@ class RunConfig:
     world_model: WorldModelConfig = field(default_factory=WorldModelConfig)
     generate: GenerateConfig = field(default_factory=GenerateConfig)
     calibrate: CalibrateConfig = field(default_factory=CalibrateConfig)
-    # of the policy with synthetic data; IQL keeps to the log's actions, where TD3+BC left it on two logs of four
+    # of the policy with synthetic data; IQL keeps to the log's actions, where TD3+BC left it on two logs of three
     policy: PolicyConfig = field(default_factory=lambda: PolicyConfig(algo=IQLConfig(), ratio=0.5))
     futures: int = 0  # of each recorded step; above 0 also a policy whose targets are policy.risk over them
     real_only: bool = True  # also the same learner without synthetic data
