@@ -1,4 +1,4 @@
-"""What our benchmark adds to a sweep: shared data, the simulator check, unsafe steps, published scores."""
+"""What our benchmark adds to a sweep: shared data, the simulator check, published scores."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import Any
 
 from benchmarks.consistency import check
 from benchmarks.neorl2.published import PUBLISHED_SCORES
-from benchmarks.safety import unsafe_steps
 from benchmarks.simulators import SIMULATORS
-from dawm.agents.policy import load_policy
 from dawm.data.dataset import Dataset
 from dawm.run.folder import RunFolder
 from dawm.sweep.hooks import Columns, Hooks
@@ -18,7 +16,7 @@ from dawm.sweep.piece import Piece
 from dawm.sweep.suite import Suite, Task
 from dawm.synth.generator import load_synthetic
 
-CONSISTENCY, UNSAFE = "consistency.json", "unsafe.json"
+CONSISTENCY = "consistency.json"
 
 
 def data_root() -> Path:
@@ -30,20 +28,15 @@ def data_root() -> Path:
 def results(suite: Suite, piece: Piece, task: Task) -> list[str]:
     """Files that a piece is not done without."""
     if piece.stage is None:
-        return [UNSAFE] if task.extra["unsafe"] and suite.method(piece.what).planner is None else []
+        return []
     simulated = task.env.rpartition(":")[2] in SIMULATORS and suite.extra["consistency_rows"]
     return [CONSISTENCY] if piece.stage[0] == "synthetic" and simulated else []
 
 
 def measure(suite: Suite, piece: Piece, task: Task, data: Dataset, folder: Path) -> None:
-    """Those files, where they are missing; the simulator check is made anew whenever the piece is done."""
-    wanted = results(suite, piece, task)
-    if CONSISTENCY in wanted:
+    """Those files: the simulator check is made anew whenever the piece is done."""
+    if CONSISTENCY in results(suite, piece, task):
         _check_simulator(load_synthetic(folder), data, task, suite, folder)
-    if UNSAFE in wanted and not (folder / UNSAFE).exists():
-        policy = load_policy(folder)
-        counted = unsafe_steps(policy, task.env, episodes=task.episodes, seed=suite.evaluation_seed)
-        RunFolder(folder).write_json(UNSAFE, counted | {"checkpoint": policy.step})
 
 
 def _check_simulator(synthetic: Dataset, data: Dataset, task: Task, suite: Suite, folder: Path) -> None:
@@ -55,22 +48,12 @@ def _check_simulator(synthetic: Dataset, data: Dataset, task: Task, suite: Suite
     RunFolder.open(folder).write_json(CONSISTENCY, checked)
 
 
-def read(run: RunFolder) -> dict[str, Any]:
-    """The share of unsafe steps of each seed of a method, None where it was not counted."""
-    unsafe = run.read_json(UNSAFE)
-    return {"unsafe_rate": unsafe and unsafe["rate"]}
-
-
 def columns(data: dict[str, Any], methods: list[dict[str, Any]]) -> Columns:
-    """Unsafe steps and published scores, where there are any."""
+    """Published scores, where there are any."""
     published = PUBLISHED_SCORES.get((data["env"] or "").rpartition(":")[2], {})
-    unsafe = any(m["unsafe_rate"] for m in methods)
-    header = (["unsafe steps"] if unsafe else []) + (["published score"] if published else [])
-    rows = []
-    for m in methods:
-        row = [" ".join(f"{100 * x:.2f} %" for x in m["unsafe_rate"] or [])] if unsafe else []
-        rows.append(row + ([_published(m, published)] if published else []))
-    return Columns(header, rows, _published_line(published) if published else "")
+    if not published:
+        return Columns([], [[] for _ in methods])
+    return Columns(["published score"], [[_published(m, published)] for m in methods], _published_line(published))
 
 
 def _published(method: dict[str, Any], published: dict[str, Any]) -> str:
@@ -101,11 +84,9 @@ def simulator_facts(made: dict[str, Any]) -> list[str]:
 
 HOOKS = Hooks(
     suite_settings={"consistency_rows": 2_000},  # synthetic rows that a simulator checks; 0 for none
-    task_settings={"unsafe": False},  # whether the environment says `info["unsafe"]`, whose rate is then measured
     roots=lambda: [data_root()],
     results=results,
     after=measure,
-    read=read,
     columns=columns,
     synthetic_results=("consistency",),
     facts=simulator_facts,

@@ -212,6 +212,8 @@ def score_line(name: str, scores: Mapping[str, Any]) -> str:
     line = f"{name}: return {scores['return_mean']:.1f} ± {scores['return_std']:.1f}"
     if scores["normalized_score"] is not None:
         line += f", score {scores['normalized_score']:.1f} ± {scores['score_std']:.1f}"
+    if (cost := scores.get("cost_mean")) is not None:
+        line += f", cost {cost:.4g} an episode"
     return f"{line} over {scores['seeds']} x {scores['episodes']} episodes in {scores['env']}"
 
 

@@ -3,7 +3,7 @@
     v = (x' - x) / 0.05,      r = v - 0.1 sum_j a_j^2  where v <= 3.2096,  else -100
 
 The -100 replaces the reward, and the episode goes on. Observation (18): 9 positions (x first), 9 velocities; action
-(6). 1000 steps, never terminal. `info["unsafe"]` says whether the limit was broken at this step.
+(6). 1000 steps, never terminal. `info["cost"]` is 1 where the limit was broken at this step, else 0.
 
 Source: NeoRL-2 (arXiv 2503.19267). The repository's own dynamics are HalfCheetah-v4; v5 moves alike.
 """
@@ -33,14 +33,14 @@ class SafetyHalfCheetah(HalfCheetahEnv):
     def step(self, action):
         obs, reward, terminated, truncated, info = super().step(action)
         unsafe = bool(info["x_velocity"] > SPEED_LIMIT)
-        return obs, PENALTY if unsafe else float(reward), terminated, truncated, info | {"unsafe": unsafe}
+        return obs, PENALTY if unsafe else float(reward), terminated, truncated, info | {"cost": float(unsafe)}
 
     def batched_outcome(self) -> Law:
         """The same of many at once, for `dawm.evaluate.rollouts`."""
         plain, velocity = half_cheetah(self), x_velocity(self)
 
         def law(move: Move) -> Outcome:
-            found = plain(move)
-            return found._replace(reward=np.where(velocity(move) > SPEED_LIMIT, PENALTY, found.reward))
+            found, unsafe = plain(move), velocity(move) > SPEED_LIMIT
+            return found._replace(reward=np.where(unsafe, PENALTY, found.reward), cost=unsafe.astype(float))
 
         return law

@@ -31,8 +31,12 @@ from dawm.evaluate.mujoco_tasks import Law, Move, find_outcome
 
 PROBE = 50  # steps: a randomly driven Hopper falls within about twenty
 Slots = Int[np.ndarray, " k"]  # which of the episodes
-Stepped = tuple[  # obs, reward, terminated, truncated, as Gymnasium says them
-    Float[np.ndarray, "k obs"], Float[np.ndarray, " k"], Bool[np.ndarray, " k"], Bool[np.ndarray, " k"]
+Stepped = tuple[  # obs, reward, terminated, truncated, as Gymnasium says them, and the cost if there is one
+    Float[np.ndarray, "k obs"],
+    Float[np.ndarray, " k"],
+    Bool[np.ndarray, " k"],
+    Bool[np.ndarray, " k"],
+    Float[np.ndarray, " k"] | None,
 ]
 
 
@@ -76,8 +80,8 @@ class Batch:
         for other in others:
             other.result()
         self._steps += 1
-        obs, reward, terminated = self._law(Move(before, self._physics[slots], actions))
-        return obs, reward, terminated, np.full(len(slots), self._steps == self._limit)
+        found = self._law(Move(before, self._physics[slots], actions))
+        return found.obs, found.reward, found.terminated, np.full(len(slots), self._steps == self._limit), found.cost
 
     def _advance(self, waiting: deque[int], data: Any) -> None:
         """Take slots from `waiting` until there are none."""
@@ -106,9 +110,11 @@ class Batch:
         self.reset(slot, [0])
         for _ in range(PROBE):
             action = rng.uniform(space.low, space.high).astype(space.dtype)
-            obs, reward, ended, _, _ = self._inner.step(action)
+            obs, reward, ended, _, info = self._inner.step(action)
             ours = self.step(slot, action[None])
-            if not (np.array_equal(ours[0][0], obs) and (ours[1][0], ours[2][0]) == (reward, ended)):
+            cost = None if ours[4] is None else ours[4][0]
+            said = ours[1][0], ours[2][0], cost
+            if not (np.array_equal(ours[0][0], obs) and said == (reward, ended, info.get("cost"))):
                 return False
         return True
 

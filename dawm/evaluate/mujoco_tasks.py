@@ -33,6 +33,7 @@ class Outcome(NamedTuple):
     obs: Float[np.ndarray, "n obs"]
     reward: Float[np.ndarray, " n"]
     terminated: Bool[np.ndarray, " n"]
+    cost: Float[np.ndarray, " n"] | None = None  # what the environment reports as `info["cost"]`, if it does
 
 
 Law = Callable[[Move], Outcome]

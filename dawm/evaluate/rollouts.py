@@ -6,6 +6,8 @@ observation there), so it is compiled once; finished environments are not steppe
 
 Where the task is one that `mujoco_batch.py` knows, all episodes step there, on all cores, to the same bits; any other
 is stepped one environment after the other.
+
+What an environment reports as `info["cost"]` (Safety-Gymnasium's name; here 1 where a limit is broken) is added up.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ class Episodes(NamedTuple):
     returns: Float[np.ndarray, "m e"]  # undiscounted, raw units
     lengths: Int[np.ndarray, "m e"]  # steps
     terminated: Bool[np.ndarray, "m e"]  # the MDP ended; False: the time limit cut it
+    costs: Float[np.ndarray, "m e"] | None = None  # undiscounted sums of `info["cost"]`; None where none is reported
 
 
 def rollout(
@@ -65,7 +68,11 @@ def rollout(
         size = members * width
         with closing(make_batch(env, size) or Separate(env, env_id, size)) as crowd:
             parts = [_play(act, env, crowd, (members, width), numbers, seed, horizon) for numbers in waves]
-    return Episodes(*(np.concatenate(values, axis=1) for values in zip(*parts, strict=True)))
+    returns, lengths, terminated, costs = zip(*parts, strict=True)
+    if all(cost is None for cost in costs):
+        return Episodes(*(np.concatenate(values, 1) for values in (returns, lengths, terminated)))
+    costs = [np.zeros(length.shape) if cost is None else cost for cost, length in zip(costs, lengths, strict=True)]
+    return Episodes(*(np.concatenate(values, 1) for values in (returns, lengths, terminated, costs)))
 
 
 class Crowd(Protocol):
@@ -94,9 +101,11 @@ class Separate:
         return np.stack([self._envs[slot].reset(seed=seed)[0] for slot, seed in zip(slots, seeds, strict=True)])
 
     def step(self, slots: Slots, actions: Float[np.ndarray, "k ..."]) -> Stepped:
-        found = [self._envs[slot].step(action)[:4] for slot, action in zip(slots, actions, strict=True)]
-        obs, reward, ended, cut = zip(*found, strict=True)
-        return np.stack(obs), np.array(reward, np.float64), np.array(ended, bool), np.array(cut, bool)
+        found = [self._envs[slot].step(action) for slot, action in zip(slots, actions, strict=True)]
+        obs, reward, ended, cut, info = zip(*found, strict=True)
+        reported = any("cost" in said for said in info)
+        cost = np.array([said.get("cost", 0.0) for said in info], np.float64) if reported else None
+        return np.stack(obs), np.array(reward, np.float64), np.array(ended, bool), np.array(cut, bool), cost
 
     def close(self) -> None:
         for env in self._envs[1:]:
@@ -111,21 +120,25 @@ def _play(
     size, space = shape[0] * shape[1], env.action_space
     obs = np.zeros((size, *env.observation_space.shape), np.float32)
     returns, lengths, terminated = np.zeros(size), np.zeros(size, np.int64), np.zeros(size, bool)
+    costs, reported = np.zeros(size), False
     if (begin := getattr(act, "begin", None)) is not None:
         begin()
     alive = np.arange(size).reshape(shape)[:, : len(numbers)].ravel()
     obs[alive] = crowd.reset(alive, [seed + number for number in numbers] * shape[0])
     for step in range(1, limit + 1):
         actions = np.asarray(act(obs.reshape(*shape, -1))).astype(space.dtype).reshape(size, *space.shape)
-        obs[alive], reward, ended, cut = crowd.step(alive, actions[alive])
+        obs[alive], reward, ended, cut, cost = crowd.step(alive, actions[alive])
         returns[alive] += reward
+        if cost is not None:
+            costs[alive], reported = costs[alive] + cost, True
         over = ended | cut | (step == limit)
         if over.any():
             lengths[alive[over]], terminated[alive[over]] = step, ended[over]
             alive = alive[~over]
             if not len(alive):
                 break
-    return Episodes(*(values.reshape(shape)[:, : len(numbers)] for values in (returns, lengths, terminated)))
+    played = [values.reshape(shape)[:, : len(numbers)] for values in (returns, lengths, terminated, costs)]
+    return Episodes(*played) if reported else Episodes(*played[:3])
 
 
 def make_environment(env_id: str) -> Any:

@@ -36,7 +36,8 @@ def score_policy(
 
     `references` are the returns that mean 0 and 100; by default those known for the dataset and environment, if any.
     `return_cvar` is the mean of the worst tenth of all episodes, `failure_rate` the share of them that the MDP ended
-    (in tasks that end at success: the share of successes).
+    (in tasks that end at success: the share of successes). `cost_mean` is the sum of `info["cost"]` over an episode,
+    `cost_rate` that over a step (each seed); null where the environment reports no cost.
     `iqm` and interval are over seeds, or over episodes where there is one seed (`interval_over` says which).
     """
     folder = None if isinstance(policy, TrainedPolicy) else RunFolder.open(policy, "policy")
@@ -87,10 +88,13 @@ def describe_episodes(played: Episodes, references: References | None) -> dict[s
         "returns": played.returns.tolist(),
         "lengths": played.lengths.tolist(),
         "terminated": played.terminated.tolist(),
+        "costs": played.costs if played.costs is None else played.costs.tolist(),
         "return_mean": raw.mean,
         "return_std": raw.std,
         "return_cvar": cvar(played.returns, WORST),
         "failure_rate": float(played.terminated.mean()),
+        "cost_mean": None if played.costs is None else float(played.costs.mean()),
+        "cost_rate": None if played.costs is None else (played.costs.sum(1) / played.lengths.sum(1)).tolist(),
         "return_iqm": raw.iqm,
         "return_interval": raw.interval and list(raw.interval),
         "interval_over": raw.over,

@@ -66,6 +66,9 @@ def score_table(record: RunRecord) -> Table:
     rows = [_policy_row(policy, normalised) for policy in record.policies]
     rows += _data_row(record, normalised)
     columns += ["Worst tenth", "Ended early"]
+    if costly := any(numerals.number(policy.get("scores", "cost_mean")) is not None for policy in record.policies):
+        columns += ["Cost of an episode"]
+    rows = [row + cost for row, cost in zip(rows, _costs(record, len(rows)), strict=True)] if costly else rows
     return Table(columns, rows, strong=[i for i, p in enumerate(record.policies) if p.additions])
 
 
@@ -79,6 +82,12 @@ def _policy_row(policy: Stage, normalised: bool) -> list[str]:
         return [*row, numerals.significant(scores.get("return_iqm"), 4), *tail]
     row += [numerals.score(scores.get(k)) for k in ("normalized_score", "score_std", "score_iqm")]
     return [*row, interval(scores.get("score_interval")) if len(returns) > 1 else numerals.MISSING, *tail]
+
+
+def _costs(record: RunRecord, rows: int) -> list[list[str]]:
+    """The last cell of each row, where an environment reports what constraints cost; the log does not say."""
+    said = [[numerals.significant(policy.get("scores", "cost_mean"), 3)] for policy in record.policies]
+    return said + [[numerals.MISSING]] * (rows - len(said))
 
 
 def _data_row(record: RunRecord, normalised: bool) -> list[list[str]]:

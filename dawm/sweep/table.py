@@ -94,6 +94,7 @@ def _read_method(run: RunFolder) -> dict[str, Any]:
         return method
     method |= {"checkpoint": scores.get("checkpoint"), "episodes": scores["episodes"], "env": scores["env"]}
     method |= summarise(np.asarray(scores["returns"]), scores["references"])
+    method["cost_rate"] = scores.get("cost_rate")
     others = sorted(run.path.glob("scores-*.json"))
     return method | {"also": {p.stem.removeprefix("scores-"): _other(run, p.name) for p in others}}
 
@@ -256,6 +257,8 @@ def _policies(methods: list[dict[str, Any]], data: dict[str, Any], hooks: Hooks)
     further = hooks.columns(data, methods)
     header = ["method", "synthetic", f"{unit}, mean ± std", "IQM [95 %]", "each seed", "gain of IQM [95 %]", "episodes"]
     header += ["return, mean ± std"] if unit == "score" else []
+    costly = any(m["cost_rate"] for m in methods)
+    header += ["cost of 100 steps, each seed"] if costly else []
     header += [f"{env}: {unit}" for env in also]
     header += further.header
     rows = []
@@ -266,6 +269,7 @@ def _policies(methods: list[dict[str, Any]], data: dict[str, Any], hooks: Hooks)
         row += [_interval(gain["value"], gain["interval"], sign=True) if gain else "–"]
         row += [f"{m['seeds']} × {m['episodes']}"]
         row += [_plus({"mean": m["return_mean"], "std": m["return_std"]})] if unit == "score" else []
+        row += [" ".join(f"{100 * x:.2f}" for x in m["cost_rate"] or []) or "–"] if costly else []
         row += [_plus(m["also"][env]) if env in m["also"] else "–" for env in also]
         rows.append(row + cells)
     return markdown_table(header, rows) + (f"\n\n{further.below}" if further.below else "")

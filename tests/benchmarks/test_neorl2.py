@@ -131,7 +131,7 @@ def test_safety_half_cheetah_moves_like_the_recording(shared_data, name):
         env.unwrapped.set_state(obs[:9], obs[9:])
         reached, rewards[i], terminated, truncated, info = env.unwrapped.step(data["action"][row])
         errors[i] = reached - data["next_obs"][row]
-        assert (terminated, truncated, info["unsafe"]) == (False, False, False)
+        assert (terminated, truncated, info["cost"]) == (False, False, False)
     assert np.median(np.abs(errors)) < 3e-6
     assert np.quantile(np.abs(errors), 0.99) < 1e-4
     assert np.abs(rewards - data["reward"][rows]).max() < 5e-4
@@ -154,7 +154,7 @@ def test_speed_limit_replaces_the_reward_and_goes_on():
         expected = -100.0 if unsafe else (reached[0] - obs[0]) / 0.05 - 0.1 * 6 * 0.25
         assert np.isclose(reward, expected)
         assert np.isclose(task.reward(obs, np.full(6, 0.5), reached), expected)
-        assert (info["unsafe"], terminated, truncated) == (unsafe, False, False)
+        assert (info["cost"], terminated, truncated) == (unsafe, False, False)
 
 
 # -- starts ----------------------------------------------------------------------------------------------------------
@@ -320,10 +320,10 @@ def test_the_batched_law_of_safety_half_cheetah_is_its_step(monkeypatch):
     plain.reset(seed=5)
     rewards = set()
     for action in actions.astype(np.float32):
-        obs, reward, ended, cut, _ = plain.step(action)
+        obs, reward, ended, cut, info = plain.step(action)
         ours = batch.step(np.arange(1), action[None])
         np.testing.assert_array_equal(ours[0][0], obs)
-        assert (ours[1][0], ours[2][0], ours[3][0]) == (reward, ended, cut)
+        assert (ours[1][0], ours[2][0], ours[3][0], ours[4][0]) == (reward, ended, cut, info["cost"])
         rewards.add(reward == -100.0)
     batch.close()
     assert rewards == {True, False}

@@ -47,15 +47,24 @@ class Keyed(Counter):
         return {"b": obs + 1, "a": obs}, info
 
 
+class Costly(Counter):
+    """The same, and every second step breaks a limit; only those say so."""
+
+    def step(self, action):
+        *rest, info = super().step(action)
+        return *rest, info | ({"cost": 2.0} if self.done % 2 == 0 else {})
+
+
 @pytest.fixture(autouse=True)
 def registered():
     module = types.ModuleType("toy_environments")
     sys.modules["toy_environments"] = module
     gym.register("Counter-v0", Counter, disable_env_checker=True)
     gym.register("Keyed-v0", Keyed, disable_env_checker=True)
+    gym.register("Costly-v0", Costly, disable_env_checker=True)
     gym.register("Buttons-v0", lambda: gym.make("CartPole-v1"), disable_env_checker=True)
     yield
-    for name in ("Counter-v0", "Keyed-v0", "Buttons-v0"):
+    for name in ("Counter-v0", "Keyed-v0", "Costly-v0", "Buttons-v0"):
         del gym.registry[name]
     del sys.modules["toy_environments"]
 
@@ -116,6 +125,14 @@ def test_waves_change_nothing(monkeypatch):
     waves = rollout(linear(1.0), "Counter-v0", episodes=5, seed=1, members=2)
     for a, b in zip(whole, waves, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_costs_are_added_up_where_an_environment_reports_any(monkeypatch):
+    assert rollout(linear(1.0), "Counter-v0", episodes=2, seed=1).costs is None
+    whole = rollout(linear(1.0), "Costly-v0", episodes=5, seed=1, members=2)
+    np.testing.assert_array_equal(whole.costs, [[0.0, 2.0, 2.0, 4.0, 4.0]] * 2)
+    monkeypatch.setattr(rollouts, "MAX_ENVIRONMENTS", 2)  # one episode a wave, and the first reports nothing
+    np.testing.assert_array_equal(rollout(linear(1.0), "Costly-v0", episodes=5, seed=1, members=2).costs, whole.costs)
 
 
 def test_a_horizon_cuts_and_does_not_terminate():

@@ -10,7 +10,9 @@ from dawm.agents.bc import BCConfig
 from dawm.agents.config import PolicyConfig
 from dawm.agents.fit import train_policy
 from dawm.data.dataset import Dataset, DatasetInfo, References
-from dawm.evaluate.score import score_policy
+from dawm.evaluate.rollouts import Episodes
+from dawm.evaluate.score import describe_episodes, score_policy
+from dawm.pipeline import score_line
 from dawm.run.loop import LoopConfig
 
 REFERENCES = References(-1600.0, -100.0, "made up for this test")
@@ -48,6 +50,7 @@ def test_scores_of_a_folder(tmp_path):
     assert (result["env"], result["episodes"], result["seeds"], result["checkpoint"]) == ("Pendulum-v1", 2, 2, 2)
     assert (result["interval_over"], result["lengths"]) == ("seeds", [[200, 200], [200, 200]])
     assert (result["return_cvar"], result["failure_rate"]) == (returns.min(), 0.0)
+    assert (result["costs"], result["cost_mean"], result["cost_rate"]) == (None, None, None)
     assert result["references"] == {"low": -1600.0, "high": -100.0, "source": "made up for this test"}
 
     env, total = gym.make("Pendulum-v1"), 0.0
@@ -66,3 +69,13 @@ def test_without_references_there_is_no_score(tmp_path):
     assert result["score_interval"] is None
     assert result["interval_over"] == "episodes"
     assert result["return_interval"][0] <= result["return_iqm"] <= result["return_interval"][1]
+
+
+def test_costs_of_episodes_and_steps():
+    lengths, ended = np.array([[10, 30], [20, 20]]), np.zeros((2, 2), bool)
+    played = Episodes(np.zeros((2, 2)), lengths, ended, np.array([[1.0, 3.0], [0.0, 2.0]]))
+    said = describe_episodes(played, None)
+    assert (said["cost_mean"], said["cost_rate"]) == (1.5, [0.1, 0.05])
+    assert score_line("careful", said | {"seeds": 2, "episodes": 2, "env": "E"}).endswith(
+        ", cost 1.5 an episode over 2 x 2 episodes in E"
+    )

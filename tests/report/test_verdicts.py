@@ -11,6 +11,7 @@ import pytest
 from example_run import HIGH, LOW, begin, write_example, write_policy
 from scipy import stats
 
+from dawm.report import numerals
 from dawm.report.collect import read_run
 from dawm.report.settings import commands
 from dawm.report.tables import markdown_scores, score_table
@@ -193,3 +194,15 @@ def test_one_seed_gets_no_interval(run):
     set_returns(run, "td3bc", [[1.0, 2.0]], score_interval=[1.0, 2.0])
     rows = {row[0]: row for row in score_table(read_run(run)).rows}
     assert rows["TD3+BC, real data only"][-1] == "–"
+
+
+def test_costs_are_a_column_where_an_environment_reports_them(run):
+    assert "Cost of an episode" not in score_table(read_run(run)).columns
+    path = run / "policies" / "bc" / "scores.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"cost_mean": 12.5}))
+    table = score_table(read_run(run))
+    assert table.columns[-1] == "Cost of an episode"
+    last = {row[0]: row[-1] for row in table.rows}
+    assert last.pop("BC") == "12.5"
+    assert set(last.values()) == {numerals.MISSING}
+    assert {len(row) for row in table.rows} == {len(table.columns)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,6 +138,21 @@ def test_planners_are_in_the_table_and_the_report(finished):
     report = write_report(finished.out / "linear").read_text()
     assert "BC, planning (warm)" in report
     assert "planner cold" in report
+
+
+def test_costs_of_steps_are_a_column_where_they_are_reported(finished, tmp_path):
+    assert "cost of 100 steps" not in write_table(finished.out)
+    out = Path(shutil.copytree(finished.out, tmp_path / "out"))
+    path = out / "linear" / "policies" / "warm" / "scores.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"cost_rate": [0.001, 0.25]}))
+    lines = [line[2:-2].split(" | ") for line in write_table(out).splitlines() if line.startswith("| ")]
+    column = next(
+        line.index("cost of 100 steps, each seed") for line in lines if "cost of 100 steps, each seed" in line
+    )
+    assert {line[0]: line[column] for line in lines if len(line) > column and line[0] in ("warm", "cold")} == {
+        "warm": "0.10 25.00",
+        "cold": "–",
+    }
 
 
 def test_other_settings_of_a_planner_are_refused(finished, folder, tmp_path):
