@@ -103,8 +103,9 @@ class Separate:
     def step(self, slots: Slots, actions: Float[np.ndarray, "k ..."]) -> Stepped:
         found = [self._envs[slot].step(action) for slot, action in zip(slots, actions, strict=True)]
         obs, reward, ended, cut, info = zip(*found, strict=True)
-        reported = any("cost" in said for said in info)
-        cost = np.array([said.get("cost", 0.0) for said in info], np.float64) if reported else None
+        costs = [said.get("cost") for said in info]
+        known = [isinstance(cost, (int, float, np.number, np.bool_)) for cost in costs]  # another thing is no cost
+        cost = np.array([c if k else 0.0 for c, k in zip(costs, known, strict=True)], float) if any(known) else None
         return np.stack(obs), np.array(reward, np.float64), np.array(ended, bool), np.array(cut, bool), cost
 
     def close(self) -> None:

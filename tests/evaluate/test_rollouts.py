@@ -48,11 +48,12 @@ class Keyed(Counter):
 
 
 class Costly(Counter):
-    """The same, and every second step breaks a limit; only those say so."""
+    """The same, and every second step breaks a limit; only those say so, and the first says something else."""
 
     def step(self, action):
         *rest, info = super().step(action)
-        return *rest, info | ({"cost": 2.0} if self.done % 2 == 0 else {})
+        said = {"cost": 2.0} if self.done % 2 == 0 else {"cost": "none"} if self.done == 1 else {}
+        return *rest, info | said
 
 
 @pytest.fixture(autouse=True)
