@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.signal import lfilter
 
 from dawm.errors import DatasetError
 from dawm.types import Spec, Transition
@@ -123,6 +122,8 @@ class Dataset:
 
     def return_to_go(self, discount: float) -> Float[np.ndarray, " n"]:
         """Discounted sum of rewards from each row to the end of its episode (DWM section 6.3), float32."""
+        from scipy.signal import lfilter  # where it is used: SciPy is slow to import
+
         out = np.empty(len(self), np.float32)
         for first, end in zip(self.episode_starts, self.episode_ends, strict=True):
             backwards = self.reward[first:end][::-1].astype(np.float64)

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from dawm.report import numerals
 from dawm.report.collect import RunRecord, Stage, dig
@@ -69,6 +68,8 @@ def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, tuple[float, f
     error = math.sqrt(sum(parts))
     if error == 0:
         return difference, None
+    from scipy import stats  # where it is used: SciPy is slow to import
+
     freedom = sum(parts) ** 2 / sum(p**2 / (len(x) - 1) for p, x in zip(parts, (a, b), strict=True))
     reach = float(stats.t.ppf(0.975, freedom)) * error
     return difference, (difference - reach, difference + reach)

@@ -21,7 +21,6 @@ import jax.random as jr
 import numpy as np
 import optax
 from jaxtyping import Array, Float
-from scipy.stats import ks_2samp, rankdata
 
 from dawm.data.dataset import Dataset
 from dawm.worldmodel.trained import TrainedModel
@@ -62,6 +61,8 @@ def measure_fidelity(
 
 def two_sample_auc(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], seed: int, steps: int = 400) -> float:
     """Area under the ROC curve, on the second halves, of a 2 x 64 perceptron fitted to tell the first halves apart."""
+    from scipy.stats import rankdata  # where it is used: SciPy is slow to import
+
     n, m = len(a) // 2, len(b) // 2
     x = jnp.asarray(np.concatenate([a[:n], b[:m]]), jnp.float32)
     y = jnp.concatenate([jnp.ones(n), jnp.zeros(m)])
@@ -151,6 +152,8 @@ def _features(rows: dict[str, np.ndarray], train: Dataset) -> Float[np.ndarray, 
 
 def _marginals(made: dict[str, np.ndarray], real: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     """KS distance of the next state, the action and the reward per dimension; histograms of the first PICTURES."""
+    from scipy.stats import ks_2samp
+
     out = []
     for name, label in (("reward", "reward"), ("action", "action"), ("next_obs", "state")):
         a, b = (np.atleast_2d(rows[name].T).T for rows in (made, real))

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.stats import rankdata, spearmanr
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)  # of central intervals
 GRID = np.linspace(0.05, 0.95, 19)  # levels of the calibration error
@@ -92,6 +91,8 @@ def error_against_spread(spread: Float[np.ndarray, " n"], error: Float[np.ndarra
                        taken away) and the best possible one, in units of the mean error; 0 is perfect
     most_over_least    mean error of the 10 % least certain over that of the 10 % most certain
     """
+    from scipy.stats import spearmanr  # where it is used: SciPy is slow to import
+
     n, mean = len(error), max(float(error.mean()), 1e-12)
     if n < BINS or np.ptp(spread) == 0 or np.ptp(error) == 0:
         return {"rank_correlation": 0.0, "ause": float("nan"), "most_over_least": 1.0}
@@ -113,6 +114,8 @@ def rank_histogram(
     """Shares of observations by tenth of their average rank among the samples (Thorarinsdottir et al. 2016): a joint
     counterpart of the PIT histogram, uniform if the samples and the observation are exchangeable.
     """
+    from scipy.stats import rankdata
+
     every = np.concatenate([observed[None], samples])
     pre_rank = rankdata(every, axis=0).mean(-1)
     below, ties = (pre_rank[1:] < pre_rank[0]).sum(0), (pre_rank[1:] == pre_rank[0]).sum(0)

@@ -8,10 +8,10 @@ worth, so that dropping everything below p drops a share p of what the log itsel
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial import KDTree
 
 NEAREST = 5
 ROWS = 20_000  # training steps in the tree
@@ -24,7 +24,7 @@ class Support:
 
     mean: Float[np.ndarray, " d"]
     scale: Float[np.ndarray, " d"]
-    tree: KDTree
+    tree: Any  # scipy.spatial.KDTree
     held: Float[np.ndarray, " n"]
 
     def distance(self, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
@@ -42,6 +42,8 @@ class Support:
 
 def fit_support(train: Float[np.ndarray, "n d"], held: Float[np.ndarray, "m d"], seed: int = 0) -> Support:
     """From the (s, a) of training and of held-out steps."""
+    from scipy.spatial import KDTree  # where it is used: SciPy is slow to import
+
     rng = np.random.default_rng(seed)
     train, held = (x[rng.permutation(len(x))[:count]].astype(float) for x, count in ((train, ROWS), (held, HELD)))
     mean, scale = train.mean(0), train.std(0) + 1e-6
