@@ -102,7 +102,7 @@ def fit(
             )
     else:
         # a copy, for the first chunk donates it; its types are not weak, as an update's are not: one program for all
-        state = jax.tree.map(lambda x: jnp.array(x, x.dtype) if eqx.is_array(x) else x, state)
+        state = _copied(state)
         if folder is not None:
             folder.metrics.truncate(-1)
     state = layout.placed(state)
@@ -137,6 +137,12 @@ def fit(
             if interrupted.is_set():
                 raise KeyboardInterrupt
     return layout.home(state)
+
+
+@eqx.filter_jit
+def _copied(state: S) -> S:
+    """All leaves in one program: leaf by leaf every shape would be compiled."""
+    return jax.tree.map(lambda x: jnp.array(x, x.dtype) if eqx.is_array(x) else x, state)
 
 
 def _remark(row: dict[str, Any]) -> str:
