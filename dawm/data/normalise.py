@@ -3,16 +3,19 @@
 `Standard` (zero mean, unit variance) and `Limits` (data range to [-1, 1]) are affine. `EmpiricalCDF` is the marginal
 transform of Decision Diffuser, used by DWM (section 6.9.4): each value goes to its empirical CDF, stretched to [-1, 1];
 values outside the data are clipped, so a decoded value never leaves the data range. Zero variance keeps its scale at 1.
+`NormalScores` goes on from there to the quantile of a standard normal, so that every marginal is Gaussian.
 """
 
 from __future__ import annotations
 
 import abc
+from statistics import NormalDist
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Array, Float
 
 
@@ -96,4 +99,45 @@ class EmpiricalCDF(AbstractNormaliser):
         return jax.vmap(f, in_axes=(-1, 1), out_axes=-1)(x, self.quantiles)
 
 
-NORMALISERS = {"standard": Standard, "limits": Limits, "cdf": EmpiricalCDF}
+class NormalScores(AbstractNormaliser):
+    """z = Phi^-1(F(x)) with F the empirical CDF: van der Waerden's scores, the marginals of a Gaussian copula.
+
+    Piecewise linear through quantiles at evenly spaced z in [-REACH, REACH]. Equal values of the data (a bound, a
+    constant) share the score of their middle rank, and all scores of their ranks are decoded to that value.
+    """
+
+    quantiles: Float[Array, "k d"]  # not decreasing in k
+
+    REACH = 4.0  # 3 of 100,000 values lie beyond, on either side
+    KNOTS = 513
+
+    @staticmethod
+    def fit(x: Float[np.ndarray, "n d"]) -> NormalScores:
+        levels = np.array([NormalDist().cdf(z) for z in NormalScores._scores()])
+        levels[[0, -1]] = 0.0, 1.0
+        return NormalScores(jnp.asarray(np.quantile(x.astype(np.float64), levels, axis=0), jnp.float32))
+
+    @staticmethod
+    def _scores() -> Float[np.ndarray, " k"]:
+        return np.linspace(-NormalScores.REACH, NormalScores.REACH, NormalScores.KNOTS, dtype=np.float32)
+
+    def apply(self, x):
+        scores = jnp.asarray(self._scores())
+
+        def score(v, q):
+            # the first and the last of equal quantiles, by moving them apart by more than the rounding of a float
+            step = 2e-7 * jnp.maximum(jnp.abs(q[0]), jnp.abs(q[-1])) * jnp.arange(len(q))
+            first, last = jnp.interp(v, q + step, scores), jnp.interp(v, q + step - step[-1], scores)
+            return ndtri((ndtr(first) + ndtr(last)) / 2)
+
+        return jax.vmap(score, in_axes=(-1, 1), out_axes=-1)(x, self.quantiles)
+
+    def invert(self, z):
+        at = (jnp.clip(z, -self.REACH, self.REACH) + self.REACH) * ((self.KNOTS - 1) / (2 * self.REACH))
+        below = jnp.minimum(at.astype(jnp.int32), self.KNOTS - 2)
+        dimension = jnp.arange(self.quantiles.shape[1])
+        low, high = self.quantiles[below, dimension], self.quantiles[below + 1, dimension]
+        return low + (at - below) * (high - low)
+
+
+NORMALISERS = {"standard": Standard, "limits": Limits, "cdf": EmpiricalCDF, "normal": NormalScores}

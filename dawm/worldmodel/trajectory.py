@@ -36,7 +36,7 @@ from dawm.nets.registry import BodyConfig, make_body
 from dawm.run.mesh import spread
 from dawm.types import Prediction, Segment, Start
 from dawm.worldmodel.base import AbstractDiffusionModel, Parts
-from dawm.worldmodel.coordinates import COORDINATES, AbstractCoordinates
+from dawm.worldmodel.coordinates import COORDINATES, AbstractCoordinates, Residual
 from dawm.worldmodel.ends import EndNetwork
 from dawm.worldmodel.networks import Networks
 from dawm.worldmodel.onestep import Scales
@@ -49,7 +49,8 @@ class TrajectoryConfig:
     kind: Literal["trajectory"] = "trajectory"
     horizon: int = 8  # T: rows of the window (DWM section 6.6)
     coordinates: Literal["states", "differences", "residual"] = "residual"
-    normaliser: Literal["standard", "limits", "cdf"] = "standard"  # of the states, in the coordinates "states"
+    normaliser: Literal["standard", "limits", "cdf", "normal"] = "standard"  # of states, in the coordinates "states"
+    marginals: Literal["normal", "plain"] = "normal"  # of what is diffused, in the coordinates "residual"
     returns: Literal["episode", "window"] = "episode"  # what the return-to-go counts
     discount: float = 0.99
     label_dropout: float = 0.1  # share of training windows without return-to-go
@@ -189,6 +190,8 @@ def make_trajectory(config: TrajectoryConfig, parts: Parts, *, key: PRNGKeyArray
     coordinates = COORDINATES[config.coordinates].build(
         parts.scales, networks.inverse, networks.anchor, *normalisers, spread, config.horizon
     )
+    if isinstance(coordinates, Residual) and config.marginals == "normal":
+        coordinates = coordinates.with_normal_marginals(parts.windows)
     nowhere = Start(jnp.zeros(spec.obs_dim), jnp.zeros(spec.act_dim), jnp.zeros(()), jnp.asarray(-1))
     sizes = (*(len(c) for c in coordinates.conditions(nowhere)), 2)
     build = lambda key: make_body(config.body, coordinates.rows, coordinates.channels, sizes, key=key)

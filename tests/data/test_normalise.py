@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.stats import ks_2samp, kstest, norm
 
-from dawm.data.normalise import NORMALISERS, EmpiricalCDF, Limits, Standard
+from dawm.data.normalise import NORMALISERS, EmpiricalCDF, Limits, NormalScores, Standard
 
 values = st.floats(-1e3, 1e3, width=32, allow_subnormal=False)
 tables = hnp.arrays(np.float32, (24, 3), elements=values)  # one shape: each would be compiled again
@@ -23,8 +24,9 @@ def test_inverting_gives_the_data_back(kind, x):
     assert np.isfinite(z).all()
     scale = np.maximum(np.abs(x).max(0), 1.0)
     error = np.abs(np.asarray(normaliser.invert(z)) - x) / scale
-    # the CDF goes through a level in [-1, 1] whose rounding is worth up to 1e-7 knots' gaps of the whole range
-    assert error.max() < (2e-4 if kind == "cdf" else 2e-6)
+    # the CDF goes through a level in [-1, 1] whose rounding is worth up to 1e-7 knots' gaps of the whole range; normal
+    # scores move equal quantiles apart by 2e-7 for each of 513 knots
+    assert error.max() < (2e-4 if kind in ("cdf", "normal") else 2e-6)
 
 
 def test_standard_has_zero_mean_and_unit_variance(rng):
@@ -61,6 +63,31 @@ def test_the_cdf_of_known_quantiles():
     np.testing.assert_allclose(z[:, 0], [-1.0, 0.0, 1.0], atol=2e-3)
 
 
+def test_normal_scores_make_every_marginal_a_standard_normal(rng):
+    n = 50_000
+    x = np.stack([rng.normal(size=n) * 3 + 1, rng.standard_t(2, n), np.tanh(2 * rng.normal(size=n))], 1)
+    x = x.astype(np.float32)
+    normaliser = NormalScores.fit(x)
+    z = np.asarray(normaliser.apply(x))
+    for column in z.T:
+        assert kstest(column, "norm").statistic < 5e-3  # the samples that it was fitted on: 2.5e-3 by linear pieces
+    drawn = np.asarray(normaliser.invert(rng.normal(size=(n, 3)).astype(np.float32)))
+    for ours, theirs in zip(drawn.T, x.T, strict=True):
+        assert ks_2samp(ours, theirs).statistic < 1.63 * np.sqrt(2 / n)  # its 1 % point
+    assert (drawn.min(0) >= x.min(0)).all() and (drawn.max(0) <= x.max(0)).all()
+
+
+def test_equal_values_share_a_normal_score_and_keep_their_number(rng):
+    x = np.clip(rng.normal(size=(50_000, 1)), -1.0, 1.0).astype(np.float32)  # 16 % lie at either bound
+    normaliser = NormalScores.fit(x)
+    z = np.asarray(normaliser.apply(x))
+    middle = norm.ppf(1 - (x == 1).mean() / 2)  # of the ranks of the largest
+    np.testing.assert_allclose(z[x == 1], middle, atol=0.02)
+    np.testing.assert_array_equal(np.asarray(normaliser.invert(z))[x == 1], 1.0)
+    drawn = np.asarray(normaliser.invert(rng.normal(size=x.shape).astype(np.float32)))
+    assert abs((drawn == 1).mean() - (x == 1).mean()) < 0.01
+
+
 @pytest.mark.parametrize("kind", NORMALISERS)
 def test_a_constant_dimension_stays_constant(kind, rng):
     x = np.stack([np.full(200, 5.25), rng.normal(size=200)], 1).astype(np.float32)
@@ -69,5 +96,7 @@ def test_a_constant_dimension_stays_constant(kind, rng):
     assert np.isfinite(z).all()
     assert np.abs(z).max() < 10
     back = np.asarray(normaliser.invert(rng.uniform(-1, 1, (50, 2)).astype(np.float32)))[:, 0]
-    assert np.ptp(back) <= (2e-6 if kind == "cdf" else 2.0)  # standard and limits: one raw unit for one normalised unit
+    assert np.ptp(back) <= (
+        2e-6 if kind in ("cdf", "normal") else 2.0
+    )  # standard and limits: one raw unit for one normalised unit
     np.testing.assert_allclose(np.asarray(normaliser.invert(z))[:, 0], 5.25, rtol=1e-6)
