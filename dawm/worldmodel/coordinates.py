@@ -3,13 +3,15 @@
 `states` (the paper)  row h = (s_t+h, r_t+h) in normalised units; the state of row 0 is known and clamped (inpainting).
     A window of T rows gives T - 1 complete transitions; the actions are inferred from the generated pairs.
 `differences`         row h = (s_t+h+1 - s_t+h, r_t+h), standardised; T transitions, actions inferred from the pairs.
-`residual` (default)  row h = (inferred action u_h, whitened residual e_h) with
+`residual` (default)  row h = (whitened deviation d_h, whitened residual e_h) with
 
-        s_t+h+1, r_t+h = f(s_t+h, u_h) + std * e_h
+        u_h = b(s_t+h) + std * d_h,     s_t+h+1, r_t+h = f(s_t+h, u_h) + std * e_h
 
-    where f is a one-step network (the anchor). This is the same window of states and rewards, written so that the
-    dynamics are as exact as the anchor by construction: an error of the diffusion in u_h is only another action, not
-    a state that no action reaches. In the first two coordinates a small blur of the states is a violation of the
+    where b is the mean action of the log in a state (the behaviour) and f a one-step network (the anchor). This is the
+    same window of states and rewards, written so that the dynamics are as exact as the anchor by construction: an
+    error of the diffusion in u_h is only another action, not a state that no action reaches. And actions answer to the
+    states that were generated: the body sees none of them, and without b its actions had nothing to do with the
+    states from the second step on. In the first two coordinates a small blur of the states is a violation of the
     dynamics, which is what makes synthetic data harmful in nearly deterministic tasks.
 
 In `residual`, u_h is the inverse dynamics model's answer on the recorded pair, and e_h is measured with the recorded
@@ -30,9 +32,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from dawm.data.normalise import AbstractNormaliser, Limits, NormalScores, Standard
+from dawm.data.normalise import AbstractNormaliser, Limits, NormalScores
 from dawm.data.windows import Windows, ended
 from dawm.types import Segment, Start
+from dawm.worldmodel.behaviour import Behaviour
 from dawm.worldmodel.inverse import InverseDynamics
 from dawm.worldmodel.onestep import Scales, StepNetwork
 from dawm.worldmodel.squares import thin
@@ -92,7 +95,7 @@ class States(AbstractCoordinates):
     channels: int = eqx.field(static=True)
 
     @staticmethod
-    def build(scales, inverse, anchor, obs_norm, reward_norm, spread, horizon) -> States:
+    def build(scales, inverse, behaviour, anchor, obs_norm, reward_norm, spread, horizon) -> States:
         return States(  # by name: the abstract fields come first
             scales=scales,
             inverse=inverse,
@@ -137,7 +140,7 @@ class Differences(AbstractCoordinates):
     channels: int = eqx.field(static=True)
 
     @staticmethod
-    def build(scales, inverse, anchor, obs_norm, reward_norm, spread, horizon) -> Differences:
+    def build(scales, inverse, behaviour, anchor, obs_norm, reward_norm, spread, horizon) -> Differences:
         return Differences(scales=scales, inverse=inverse, rows=horizon, channels=scales.obs.mean.shape[0] + 1)
 
     def annotate(self, windows):
@@ -161,26 +164,25 @@ class Differences(AbstractCoordinates):
 
 
 class Residual(AbstractCoordinates):
-    """Inferred actions and whitened residuals of the anchor, as their normal scores, unrolled into states."""
+    """Deviations from the behaviour and residuals of the anchor, as their normal scores, unrolled into states."""
 
     scales: Scales
     inverse: InverseDynamics
+    behaviour: Behaviour
     anchor: StepNetwork
-    action: Standard  # of the inferred actions
-    spread: Float[Array, " obs+1"]  # standard deviation of the anchor's residual in standardised units
+    spread: Float[Array, " act+obs+1"]  # standard deviations: of scaled actions, of the standardised outcome
     marginal: NormalScores | None  # of both; None diffuses them as they are
     rows: int = eqx.field(static=True)
     channels: int = eqx.field(static=True)
 
     @staticmethod
-    def build(scales, inverse, anchor, obs_norm, reward_norm, spread, horizon) -> Residual:
+    def build(scales, inverse, behaviour, anchor, obs_norm, reward_norm, spread, horizon) -> Residual:
         act_dim, obs_dim = scales.act_scale.shape[0], scales.obs.mean.shape[0]
-        unit = Standard(jnp.zeros(act_dim), jnp.full(act_dim, 0.6))  # actions in [-1, 1] have a spread of about 0.6
         return Residual(
             scales=scales,
             inverse=inverse,
+            behaviour=behaviour,
             anchor=anchor,
-            action=unit,
             spread=spread,
             marginal=None,
             rows=horizon,
@@ -198,7 +200,8 @@ class Residual(AbstractCoordinates):
         def row(obs, action, reward, next_obs):
             obs_z, change_z = self.scales.obs.apply(obs), self.scales.change.apply(next_obs - obs)
             error = self.scales.targets(obs, reward, next_obs) - self.anchor(self.scales.inputs(obs, action))
-            x = jnp.concatenate([self.action.apply(self.inverse.infer(obs_z, change_z)), error / self.spread])
+            deviation = self.inverse.infer(obs_z, change_z) - self.behaviour(obs_z)
+            x = jnp.concatenate([deviation, error]) / self.spread
             return x if self.marginal is None else self.marginal.apply(x)
 
         columns = (windows.obs, windows.action, windows.reward, windows.next_obs)
@@ -220,17 +223,17 @@ class Residual(AbstractCoordinates):
 
     def decode(self, x, start):
         act_dim = start.action.shape[-1]
-        x = x if self.marginal is None else self.marginal.invert(x)
-        scaled = jnp.clip(self.action.invert(x[:, :act_dim]), -1.0, 1.0)
-        actions = (scaled * self.scales.act_scale + self.scales.act_centre).at[0].set(start.action)
+        x = self.spread * (x if self.marginal is None else self.marginal.invert(x))
 
         def step(obs, row):
-            action, error = row
-            out = self.anchor(self.scales.inputs(obs, action)) + self.spread * error
-            following, reward = self.scales.outcome(obs, out)
-            return following, (following, reward)
+            number, (deviation, error) = row[0], jnp.split(row[1], [act_dim])
+            scaled = jnp.clip(self.behaviour(self.scales.obs.apply(obs)) + deviation, -1.0, 1.0)
+            action = scaled * self.scales.act_scale + self.scales.act_centre
+            action = jnp.where(number == 0, start.action, action)
+            following, reward = self.scales.outcome(obs, self.anchor(self.scales.inputs(obs, action)) + error)
+            return following, (following, action, reward)
 
-        _, (following, rewards) = jax.lax.scan(step, start.obs, (actions, x[:, act_dim:]))
+        _, (following, actions, rewards) = jax.lax.scan(step, start.obs, (jnp.arange(len(x)), x))
         return jnp.concatenate([start.obs[None], following]), actions, rewards
 
 

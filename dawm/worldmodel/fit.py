@@ -224,7 +224,7 @@ def parameter_counts(model: AbstractWorldModel, networks: Networks) -> dict[str,
     """Numbers of trained parameters by part."""
     count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array)))
     diffusion = model.trained if isinstance(model, AbstractDiffusionModel) else None
-    names = ("anchor", "inverse", "ends", "reward", "one_step", "ensemble")
+    names = ("anchor", "behaviour", "inverse", "ends", "reward", "one_step", "ensemble")
     return {"diffusion": count(diffusion)} | {name: count(getattr(networks, name)) for name in names}
 
 

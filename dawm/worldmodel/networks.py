@@ -1,8 +1,8 @@
 """The first of two phases of training: every network that looks at one step only, all in one program.
 
-They are the parts that the trajectory model is built on (anchor, inverse dynamics, ends) and the yardsticks that it is
-measured against (a plain one-step network and a Gaussian ensemble, trained on the same rows for the same updates).
-Their losses share no parameter, so one optimiser step on the sum trains each as if it were alone.
+They are the parts that the trajectory model is built on (anchor, behaviour, inverse dynamics, ends) and the yardsticks
+that it is measured against (a plain one-step network and a Gaussian ensemble, trained on the same rows for the same
+updates). Their losses share no parameter, so one optimiser step on the sum trains each as if it were alone.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from dawm.run.loop import LoopConfig, fit
 from dawm.run.mesh import split_rows, spread
 from dawm.run.optim import OptimConfig, learning_rate, make_optimiser, updates_done
 from dawm.types import Spec, Transition, tree_rows
+from dawm.worldmodel.behaviour import Behaviour, BehaviourConfig
 from dawm.worldmodel.ends import EndNetwork, EndsConfig, end_inputs, end_loss
 from dawm.worldmodel.inverse import InverseConfig, InverseDynamics
 from dawm.worldmodel.onestep import (
@@ -48,6 +49,7 @@ class NetworksConfig:
     """The one-step networks and their training."""
 
     anchor: StepConfig = field(default_factory=StepConfig)
+    behaviour: BehaviourConfig = field(default_factory=BehaviourConfig)
     inverse: InverseConfig = field(default_factory=InverseConfig)
     ends: EndsConfig = field(default_factory=EndsConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
@@ -67,6 +69,7 @@ class Networks(eqx.Module):
 
     anchor: StepNetwork
     folds: StepNetwork | None  # stacked: anchor k never saw the rows of fold k, so its errors there are honest
+    behaviour: Behaviour
     inverse: InverseDynamics
     ends: EndNetwork
     reward: RewardNetwork
@@ -81,6 +84,7 @@ class Networks(eqx.Module):
         self.anchor = StepNetwork(config.anchor, obs_dim, act_dim, key=keys[0])
         anchor = lambda key: StepNetwork(config.anchor, obs_dim, act_dim, key=key)
         self.folds = stack(anchor, members, jr.fold_in(key, 5)) if members else None
+        self.behaviour = Behaviour(config.behaviour, obs_dim, act_dim, key=jr.fold_in(key, 7))
         self.inverse = InverseDynamics(config.inverse, obs_dim, act_dim, key=keys[1])
         self.ends = EndNetwork(config.ends, obs_dim, act_dim, can_end, key=keys[2])
         self.reward = RewardNetwork(config.reward, obs_dim, act_dim, key=jr.fold_in(key, 6))
@@ -237,6 +241,7 @@ def _loss(networks: Networks, scales: Scales, batch: Rows) -> tuple[Array, dict[
         "anchor/loss": step_loss(networks.anchor, x[0], y[0], count[0]),
         "one_step/loss": step_loss(networks.one_step, x[0], y[0], count[0]),
         "ensemble/nll": ensemble_loss(networks.ensemble, x[1:own], y[1:own], count[1:own]),
+        "behaviour/loss": jnp.square(jax.vmap(networks.behaviour)(obs) - action).mean(),
         "inverse/loss": count[0] @ jax.vmap(networks.inverse.loss)(obs, change, action),
         "ends/loss": end_loss(networks.ends, jax.vmap(end_inputs)(obs, action, change, next_obs), one.terminal * 1.0),
     }

@@ -184,11 +184,11 @@ def make_trajectory(config: TrajectoryConfig, parts: Parts, *, key: PRNGKeyArray
     obs = blank if parts.train is None else parts.train.obs
     reward = blank[:, :1] if parts.train is None else parts.train.reward[:, None]
     normalisers = NORMALISERS[config.normaliser].fit(obs), Limits.fit(reward)
-    spread = jnp.ones(spec.obs_dim + 1)
+    spread = jnp.ones(spec.act_dim + spec.obs_dim + 1)
     if parts.windows is not None:
         spread = residual_spread(parts.scales, networks, parts.windows)
     coordinates = COORDINATES[config.coordinates].build(
-        parts.scales, networks.inverse, networks.anchor, *normalisers, spread, config.horizon
+        parts.scales, networks.inverse, networks.behaviour, networks.anchor, *normalisers, spread, config.horizon
     )
     if isinstance(coordinates, Residual) and config.marginals == "normal":
         coordinates = coordinates.with_normal_marginals(parts.windows)
@@ -205,12 +205,16 @@ def make_trajectory(config: TrajectoryConfig, parts: Parts, *, key: PRNGKeyArray
     )
 
 
-def residual_spread(scales: Scales, networks: Networks, windows: Windows) -> Float[Array, " obs+1"]:
-    """Standard deviation of the anchor's error on the training rows, in standardised units."""
+def residual_spread(scales: Scales, networks: Networks, windows: Windows) -> Float[Array, " act+obs+1"]:
+    """Root mean squares of what is left on the training rows, in scaled and standardised units: of the action by the
+    behaviour, of the change and the reward by the anchor.
+    """
 
     def error(row):
         obs, action, reward, next_obs = row
-        return scales.targets(obs, reward, next_obs) - networks.anchor(scales.inputs(obs, action))
+        deviation = scales.action(action) - networks.behaviour(scales.obs.apply(obs))
+        off = scales.targets(obs, reward, next_obs) - networks.anchor(scales.inputs(obs, action))
+        return jnp.concatenate([deviation, off])
 
     columns = (windows.obs, windows.action, windows.reward, windows.next_obs)
     errors = eqx.filter_jit(lambda columns: jax.lax.map(error, columns, batch_size=4096))(columns)

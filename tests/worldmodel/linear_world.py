@@ -29,6 +29,7 @@ from dawm.diffusion.process import ProcessConfig
 from dawm.nets.mlp import MLPBodyConfig
 from dawm.run.loop import LoopConfig
 from dawm.run.optim import OptimConfig
+from dawm.worldmodel.behaviour import BehaviourConfig
 from dawm.worldmodel.ends import EndsConfig
 from dawm.worldmodel.fit import WorldModelConfig, train_world_model
 from dawm.worldmodel.gaussian import EnsembleModelConfig
@@ -107,6 +108,7 @@ def first_step_given_return(p, action, deviations, horizon=HORIZON):
 def tiny_networks(**changes) -> NetworksConfig:
     settings = {
         "anchor": StepConfig(width=32, depth=1),
+        "behaviour": BehaviourConfig(width=32, depth=1),
         "inverse": InverseConfig(width=32, depth=2),
         "ends": EndsConfig(width=32, depth=2),
         "reward": RewardConfig(width=16, depth=1),

@@ -105,8 +105,9 @@ def test_actions_are_inferred_from_the_pairs_but_for_the_recorded_first(kind):
 def test_residuals_read_back_exactly_when_fed_the_recorded_actions():
     segment, x, _ = encode("residual", FULL)
     frame = coordinates("residual")
-    u = frame.action.apply(frame.scales.action(segment.action))
-    obs, action, reward = frame.decode(x.at[:, :ACT].set(u), start_of(segment))
+    usual = jax.vmap(frame.behaviour)(frame.scales.obs.apply(segment.obs[:-1]))
+    deviation = (frame.scales.action(segment.action) - usual) / frame.spread[:ACT]
+    obs, action, reward = frame.decode(x.at[:, :ACT].set(deviation), start_of(segment))
     np.testing.assert_allclose(obs, segment.obs, atol=1e-4)
     np.testing.assert_allclose(action, segment.action, atol=1e-5)
     np.testing.assert_allclose(reward, segment.reward, atol=1e-4)
@@ -126,11 +127,12 @@ def test_annotations_of_the_residual_equal_a_direct_computation():
     frame, d = coordinates("residual"), data()
     for row in (0, 57, len(d) - 1):
         change = (d.next_obs[row] - d.obs[row] - frame.scales.change.mean) / frame.scales.change.scale
-        state = (d.obs[row] - d.obs.mean(0)) / d.obs.std(0)
+        state = jnp.asarray((d.obs[row] - d.obs.mean(0)) / d.obs.std(0))
         predicted = frame.anchor(jnp.concatenate([state, (d.action[row] - 1) / 2]))
         reward = (d.reward[row] - d.reward.mean()) / d.reward.std()
-        error = (jnp.append(change, reward) - predicted) / frame.spread
-        expected = jnp.concatenate([frame.inverse.infer(state, change) / 0.6, error])
+        error = jnp.append(change, reward) - predicted
+        deviation = frame.inverse.infer(state, change) - frame.behaviour(state)
+        expected = jnp.concatenate([deviation, error]) / frame.spread
         np.testing.assert_allclose(notes("residual")[row], expected, atol=1e-3)
 
 
