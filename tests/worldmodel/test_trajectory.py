@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from linear_world import DISCOUNT, HORIZON, first_step_given_return, rows_of
+from linear_world import DISCOUNT, HORIZON, E, K, first_step_given_return, rows_of
 
 from dawm.data.windows import make_windows
 from dawm.diffusion.guidance import classifier_free
@@ -53,6 +53,17 @@ def test_first_step_has_the_exact_law_given_the_return(trained, deviations):
     assert (abs(np.log(x.std(0) / std)) < 0.12 + 4 / np.sqrt(2 * n)).all(), x.std(0) / std
     assert np.corrcoef(x.T)[0, 1] == pytest.approx(cov[0, 1] / std[0] / std[1], abs=0.12)
     np.testing.assert_allclose(futures.obs[:, 1, 2], FUEL - 0.1, atol=0.05)  # the clock is no random variable
+
+
+def test_generated_actions_answer_to_generated_states(data, trained):
+    """a = 1 + K p + E n at every step of a future, as in the log."""
+    windows = make_windows(data, HORIZON, discount=DISCOUNT, returns="window")
+    whole = (np.asarray(windows.remaining) >= HORIZON) & (data.obs[:, 2] > 0.1 * (HORIZON + 1))
+    futures = trained.generate(jax.tree.map(np.asarray, jax.vmap(windows.start)(np.flatnonzero(whole))), jr.key(5))
+    p, action = futures.obs[:, 1:HORIZON, :2].reshape(-1, 2), futures.action[:, 1:, 0].ravel() - 1
+    slope, (error,), *_ = np.linalg.lstsq(p, action)
+    np.testing.assert_allclose(slope, K, atol=0.06)  # standard error below 0.01; the rest is of the tiny networks
+    assert np.sqrt(error / len(p)) == pytest.approx(E, rel=0.12)
 
 
 def test_asking_for_more_gives_more(trained):
