@@ -103,6 +103,7 @@ def _learner_facts(run: RunFolder) -> dict[str, Any]:
     stored = run.read_config()["config"]
     config, seconds = stored["policy"], [row["seconds"] for row in run.metrics.rows()[-1:]]
     added = {"futures": bool(stored.get("futures")), "thin": bool(config.get("thin"))}
+    added["ahead"] = bool(config.get("expansion", {}).get("horizon"))  # TD targets of several steps, in a world model
     return {
         "algo": config["algo"]["kind"],
         "ratio": config.get("ratio", 0.0),

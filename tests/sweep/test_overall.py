@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dawm.run.folder import RunFolder
 from dawm.sweep.overall import common_tasks, overall_facts, overall_section
 from dawm.sweep.profiles import write_profiles
-from dawm.sweep.table import base_of
+from dawm.sweep.table import base_of, read_results
 
 
 def method(name, seed_means, *, algo="td3bc", ratio=0.0, unit="score", **more):
@@ -97,3 +98,17 @@ def test_profiles_fall_from_all_runs_to_none(tmp_path):
     drawn = (tmp_path / "one.svg").read_bytes()
     assert drawn == (tmp_path / "two.svg").read_bytes()
     assert b">plan<" in drawn
+
+
+def test_targets_that_look_ahead_are_no_plain_learner(tmp_path):
+    """What is read of their run folders is compared with the learner on the log alone, and never the other way round."""
+    for name, horizon in (("ahead", 5), ("plain", 0)):
+        settings = {"algo": {"kind": "td3bc"}, "loop": {"steps": 3}, "seeds": 2, "expansion": {"horizon": horizon}}
+        run = RunFolder.start(tmp_path / "task" / "policies" / name, "policy", {"policy": settings}, {})
+        references = {"low": 0.0, "high": 100.0, "source": "by hand"}
+        shown = {"returns": [[horizon, 1.0], [2.0, 3.0]], "references": references, "episodes": 2, "env": "none"}
+        run.write_json("scores.json", shown)
+    RunFolder.start(tmp_path / "task", "run", {}, {}).write_json("data.json", {"name": "task"})
+    (found,) = read_results(tmp_path)
+    over = {m["method"]: m.get("gain", {}).get("over") for m in found["methods"]}
+    assert over == {"ahead": "plain", "plain": None}
