@@ -101,7 +101,7 @@ def test_profiles_fall_from_all_runs_to_none(tmp_path):
 
 
 def test_targets_that_look_ahead_are_no_plain_learner(tmp_path):
-    """What is read of their run folders is compared with the learner on the log alone, and never the other way round."""
+    """What is read of their run folders is compared with the learner on the log alone, never the other way round."""
     for name, horizon in (("ahead", 5), ("plain", 0)):
         settings = {"algo": {"kind": "td3bc"}, "loop": {"steps": 3}, "seeds": 2, "expansion": {"horizon": horizon}}
         run = RunFolder.start(tmp_path / "task" / "policies" / name, "policy", {"policy": settings}, {})
