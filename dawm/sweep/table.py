@@ -102,8 +102,8 @@ def _read_method(run: RunFolder) -> dict[str, Any]:
 def _learner_facts(run: RunFolder) -> dict[str, Any]:
     stored = run.read_config()["config"]
     config, seconds = stored["policy"], [row["seconds"] for row in run.metrics.rows()[-1:]]
-    added = {"futures": bool(stored.get("futures")), "thin": bool(config.get("thin"))}
-    added["ahead"] = bool(config.get("expansion", {}).get("horizon"))  # TD targets of several steps, in a world model
+    ahead = config.get("expansion", {}).get("horizon")  # TD targets of several steps, in a world model
+    added = {"futures": bool(stored.get("futures")), "thin": bool(config.get("thin")), "ahead": bool(ahead)}
     return {
         "algo": config["algo"]["kind"],
         "ratio": config.get("ratio", 0.0),

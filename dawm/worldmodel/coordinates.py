@@ -48,6 +48,11 @@ class AbstractCoordinates(eqx.Module):
     channels: eqx.AbstractVar[int]
     inverse: eqx.AbstractVar[InverseDynamics]
 
+    def with_normal_marginals(self, windows: Windows | None) -> AbstractCoordinates:
+        """The same, in normal scores of what these windows hold where the coordinates provide for it."""
+        del windows
+        return self
+
     @abc.abstractmethod
     def annotate(self, windows: Windows) -> Float[Array, "n k"]:
         """What `encode` needs of every row and is worth computing once."""

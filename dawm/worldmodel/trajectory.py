@@ -36,7 +36,7 @@ from dawm.nets.registry import BodyConfig, make_body
 from dawm.run.mesh import spread
 from dawm.types import Prediction, Segment, Start
 from dawm.worldmodel.base import AbstractDiffusionModel, Parts
-from dawm.worldmodel.coordinates import COORDINATES, AbstractCoordinates, Residual
+from dawm.worldmodel.coordinates import COORDINATES, AbstractCoordinates
 from dawm.worldmodel.ends import EndNetwork
 from dawm.worldmodel.networks import Networks
 from dawm.worldmodel.onestep import Scales
@@ -190,7 +190,7 @@ def make_trajectory(config: TrajectoryConfig, parts: Parts, *, key: PRNGKeyArray
     coordinates = COORDINATES[config.coordinates].build(
         parts.scales, networks.inverse, networks.behaviour, networks.anchor, *normalisers, spread, config.horizon
     )
-    if isinstance(coordinates, Residual) and config.marginals == "normal":
+    if config.marginals == "normal":
         coordinates = coordinates.with_normal_marginals(parts.windows)
     nowhere = Start(jnp.zeros(spec.obs_dim), jnp.zeros(spec.act_dim), jnp.zeros(()), jnp.asarray(-1))
     sizes = (*(len(c) for c in coordinates.conditions(nowhere)), 2)
