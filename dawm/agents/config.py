@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from dawm.agents.expansion import ExpansionConfig
 from dawm.agents.priority import PriorityConfig
 from dawm.agents.registry import AgentConfig
 from dawm.agents.targets import RiskConfig
 from dawm.agents.td3bc import TD3BCConfig
+from dawm.data.sampling import synthetic_rows
 from dawm.run.loop import LoopConfig
 
 
@@ -27,6 +29,7 @@ class PolicyConfig:
     expansion: ExpansionConfig = field(default_factory=ExpansionConfig)  # TD targets of several steps in a world model
     priority: PriorityConfig = field(default_factory=PriorityConfig)  # rows of the log that are drawn more often
     thin: float = 0.0  # imitation weighs 1 where the log supports (s, a) and 1 more times this where it has nothing
+    clone: Literal["all", "log"] = "all"  # rows whose actions are imitated: all, or only recorded ones
     seeds: int = 1  # policies trained at once; they use the seeds `seed`, `seed + 1`, ...
     seed: int = 0
     normalise_obs: bool = True  # standardise observations with the statistics of the real log
@@ -44,6 +47,8 @@ class PolicyConfig:
             raise ValueError(f"thin is a further weight of imitation, at least 0; got {self.thin}")
         if not 0 <= self.ratio <= 1:
             raise ValueError(f"ratio is the synthetic share of a batch, between 0 and 1; got {self.ratio}")
+        if self.clone == "log" and synthetic_rows(self.ratio, self.batch_size) == self.batch_size:
+            raise ValueError(f"clone log imitates recorded rows, and at ratio {self.ratio} a batch has none")
 
     def _check_expansion(self) -> None:
         if self.expansion.horizon == 0:

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dawm.agents.base import over_seeds
-from dawm.agents.cloning import cloning_weights, log_support
+from dawm.agents.cloning import cloning_weights, log_support, only_the_log
 from dawm.agents.config import PolicyConfig
 from dawm.agents.expansion import Scaled, expanded, scaled_world
 from dawm.agents.policy import TrainedPolicy, TrainedState, initial_state, member_keys, policy_of
@@ -30,7 +30,7 @@ from dawm.agents.registry import make_agent
 from dawm.agents.targets import Target, one_step, over_futures
 from dawm.data.dataset import Dataset
 from dawm.data.prioritised import draw_prioritised
-from dawm.data.sampling import Pool, draw, make_pool
+from dawm.data.sampling import Pool, draw, make_pool, synthetic_rows
 from dawm.data.stream import Stream, stream_of
 from dawm.errors import ConfigError, DatasetError
 from dawm.run.config import to_dict
@@ -98,7 +98,10 @@ def train_policy(
     prepare = functools.partial(_prepare, spec=spec, mean=mean, scale=scale, gain=gain)
 
     def inputs_of(real: Transition) -> Pool | Fed:
-        pool = make_pool(real, made, config.ratio, prepare=prepare)
+        rows = real, made
+        if made is not None and config.clone == "log":
+            rows = only_the_log(real, made, synthetic_rows(config.ratio, config.batch_size) / config.batch_size)
+        pool = make_pool(*rows, config.ratio, prepare=prepare)
         return pool if world is None and mass is None else Fed(pool, world, mass)
 
     inputs = inputs_of(real) if stream is None else Feed(lambda i: inputs_of(stream.block(i).data.transitions()))

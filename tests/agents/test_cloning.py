@@ -1,4 +1,4 @@
-"""Weights of imitation: where the log is thin they are large, and learners follow them."""
+"""Weights of imitation: large where the log is thin, or none on synthetic rows; and learners follow them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from toys import dataset, rows, train
 
 from dawm.agents.bc import BCConfig
-from dawm.agents.cloning import cloning_weights, log_support
+from dawm.agents.cloning import cloning_weights, log_support, only_the_log
 from dawm.agents.config import PolicyConfig
 from dawm.agents.fit import train_policy
 from dawm.agents.registry import make_agent
@@ -49,3 +49,33 @@ def test_every_learner_trains_with_weights_and_they_matter(log, kind):
     plain, held = (train_policy(log, c)[0](np.linspace(-1, 1, 5)[:, None]) for c in config.values())
     assert np.isfinite(held).all()
     assert not np.array_equal(plain, held)
+
+
+@pytest.mark.parametrize("ratio", [0.25, 0.5])
+def test_the_weights_of_a_batch_add_up_to_its_rows_and_keep_what_they_were(log, ratio):
+    real = log.transitions()
+    real = real._replace(cloning=np.linspace(1, 2, len(real.reward), dtype=np.float32))
+    weighed, made = only_the_log(real, log.transitions(), ratio)
+    np.testing.assert_array_equal(made.cloning, 0)
+    mean = (1 - ratio) * weighed.cloning.mean() + ratio * made.cloning.mean()
+    assert mean == pytest.approx(real.cloning.mean(), rel=1e-6)
+    np.testing.assert_allclose(weighed.cloning / real.cloning, 1 / (1 - ratio), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["td3bc", "iql"])
+def test_actions_of_synthetic_rows_are_imitated_unless_only_the_log_is(kind):
+    from dawm.agents.registry import AGENTS
+
+    rng = np.random.default_rng(0)
+    obs, nothing = rng.normal(size=(1_000, 1)), np.zeros(1_000)  # no rewards: imitation decides
+    log, made = (dataset(rows(obs, np.full(1_000, action), nothing), episode=20) for action in (0.6, -0.6))
+    loop = LoopConfig(steps=600, chunk=600, monitor_every=600)
+    for clone, expected in (("all", 0.0), ("log", 0.6)):
+        config = PolicyConfig(AGENTS[kind][0](width=16), 64, ratio=0.5, clone=clone, loop=loop)
+        policy = train_policy(log, config, synthetic=made)[0]
+        assert policy(np.zeros((1, 1)))[0, 0] == pytest.approx(expected, abs=0.15)
+
+
+def test_a_batch_without_recorded_rows_cannot_imitate_them():
+    with pytest.raises(ValueError, match=r"clone log imitates recorded rows, and at ratio 1\.0 a batch has none"):
+        PolicyConfig(ratio=1.0, clone="log")
