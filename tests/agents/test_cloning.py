@@ -11,7 +11,9 @@ from dawm.agents.bc import BCConfig
 from dawm.agents.cloning import cloning_weights, log_support, only_the_log
 from dawm.agents.config import PolicyConfig
 from dawm.agents.fit import train_policy
+from dawm.agents.iql import IQLConfig
 from dawm.agents.registry import make_agent
+from dawm.agents.td3bc import TD3BCConfig
 from dawm.run.loop import LoopConfig
 from dawm.types import Spec
 
@@ -62,16 +64,14 @@ def test_the_weights_of_a_batch_add_up_to_its_rows_and_keep_what_they_were(log, 
     np.testing.assert_allclose(weighed.cloning / real.cloning, 1 / (1 - ratio), rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["td3bc", "iql"])
-def test_actions_of_synthetic_rows_are_imitated_unless_only_the_log_is(kind):
-    from dawm.agents.registry import AGENTS
-
+@pytest.mark.parametrize("algo", [TD3BCConfig(width=16, alpha=0.0), IQLConfig(width=16)], ids=lambda algo: algo.kind)
+def test_actions_of_synthetic_rows_are_imitated_unless_only_the_log_is(algo):
     rng = np.random.default_rng(0)
-    obs, nothing = rng.normal(size=(1_000, 1)), np.zeros(1_000)  # no rewards: imitation decides
+    obs, nothing = rng.normal(size=(1_000, 1)), np.zeros(1_000)  # no rewards, so that imitation decides
     log, made = (dataset(rows(obs, np.full(1_000, action), nothing), episode=20) for action in (0.6, -0.6))
     loop = LoopConfig(steps=600, chunk=600, monitor_every=600)
     for clone, expected in (("all", 0.0), ("log", 0.6)):
-        config = PolicyConfig(AGENTS[kind][0](width=16), 64, ratio=0.5, clone=clone, loop=loop)
+        config = PolicyConfig(algo, 64, ratio=0.5, clone=clone, loop=loop)
         policy = train_policy(log, config, synthetic=made)[0]
         assert policy(np.zeros((1, 1)))[0, 0] == pytest.approx(expected, abs=0.15)
 
