@@ -124,7 +124,7 @@ def test_a_small_log_on_disk_is_trained_on_as_if_in_memory(on_disk):
     assert train_policy(on_disk, config).fingerprint == train_policy(log(), config).fingerprint
 
 
-@pytest.mark.parametrize("setting", [{"thin": 1.0}, {"priority": PriorityConfig(kind="novelty")}])
+@pytest.mark.parametrize("setting", [{"thin": 1.0}, {"focus": 0.5}, {"priority": PriorityConfig(kind="novelty")}])
 def test_settings_that_need_all_rows_say_so(on_disk, setting):
     with pytest.raises(ConfigError, match=f"`{next(iter(setting))}` needs all rows of the log at once"):
         train_policy(on_disk, PolicyConfig(loop=LOOP, block=200, **setting))

@@ -24,8 +24,9 @@ from dawm.agents.base import over_seeds
 from dawm.agents.cloning import cloning_weights, log_support, only_the_log
 from dawm.agents.config import PolicyConfig
 from dawm.agents.expansion import Scaled, expanded, scaled_world
+from dawm.agents.focus import trajectory_mass
 from dawm.agents.policy import TrainedPolicy, TrainedState, initial_state, member_keys, policy_of
-from dawm.agents.priority import PriorityConfig, known, novelty_mass, refreshed, uncertainty_mass
+from dawm.agents.priority import known, novelty_mass, refreshed, uncertainty_mass
 from dawm.agents.registry import make_agent
 from dawm.agents.targets import Target, one_step, over_futures
 from dawm.data.dataset import Dataset
@@ -90,7 +91,7 @@ def train_policy(
         made = made and _alone(made, outcomes.reward.shape[1])
     gain, size = _reward_gain(data, config), None if outcomes is None else outcomes.reward.shape[1]
     world = scaled_world(model, config.expansion, log, mean, scale, gain, size)
-    mass = _mass(config.priority, data, real, outcomes, config.seed)
+    mass = _mass(config, data, real, outcomes)
     if config.thin > 0:
         support = log_support(data, config.seed)
         real = real._replace(cloning=cloning_weights(support, real, config.thin))
@@ -126,6 +127,7 @@ def policy_update(config: PolicyConfig, spec: Spec, target: Target = one_step) -
     """The update of `run.loop.fit` on a pool of prepared transitions: all seeds, each on a batch of its own."""
     made = lambda target: over_seeds(make_agent(config.algo, spec, config.loop.steps, target))
     near, priority = made(target), config.priority
+    correction = priority.correction if config.focus == 1 else 0.0
 
     def update(state, fed, key):
         del key  # keys come from the seed of each member and the count of updates, see above
@@ -133,12 +135,12 @@ def policy_update(config: PolicyConfig, spec: Spec, target: Target = one_step) -
         learner = near if world is None else made(expanded(config.expansion, config.risk, world))
         fold = jax.vmap(lambda member: jr.split(jr.fold_in(member, state.learner.step)))
         key_batch, key_update = fold(member_keys(config)).T
-        if priority.kind == "none":
+        if mass is None and state.mass is None:
             batch = jax.vmap(lambda key: draw(pool, key, config.batch_size))(key_batch)
             inner, metrics = learner.update(state.learner, batch, key_update)
             return TrainedState(inner, state.standardise), metrics
 
-        choose = lambda mass, key: draw_prioritised(pool, mass, key, config.batch_size, priority.correction)
+        choose = lambda mass, key: draw_prioritised(pool, mass, key, config.batch_size, correction)
         if mass is None:
             index, batch = jax.vmap(choose)(jax.vmap(known)(state.mass), key_batch)
         else:
@@ -158,7 +160,12 @@ def blocks_of(data: Dataset, config: PolicyConfig, *, futures: bool) -> Stream |
     with blocks.
     """
     stream = stream_of(data, config.block, config.seed)
-    asked = {"futures": futures, "priority": config.priority.kind != "none", "thin": config.thin > 0}
+    asked = {
+        "futures": futures,
+        "priority": config.priority.kind != "none",
+        "thin": config.thin > 0,
+        "focus": config.focus < 1,
+    }
     if stream is not None and any(asked.values()):
         setting = next(name for name, given in asked.items() if given)
         raise ConfigError(
@@ -169,15 +176,18 @@ def blocks_of(data: Dataset, config: PolicyConfig, *, futures: bool) -> Stream |
 
 
 def _mass(
-    config: PriorityConfig, data: Dataset, rows: Transition, outcomes: Prediction | None, seed: int
+    config: PolicyConfig, data: Dataset, rows: Transition, outcomes: Prediction | None
 ) -> Float[Array, " n"] | None:
-    """How often each row of the log is drawn, where that is settled before the first update."""
-    if config.kind == "novelty":
-        return jnp.asarray(novelty_mass(log_support(data, seed), rows, config.exponent))
-    if config.kind == "uncertainty":
+    """How often each row of the log is drawn, where that is settled before the first update and not uniform."""
+    priority = config.priority
+    if config.focus < 1:
+        return jnp.asarray(trajectory_mass(data.returns, data.lengths, config.focus))
+    if priority.kind == "novelty":
+        return jnp.asarray(novelty_mass(log_support(data, config.seed), rows, priority.exponent))
+    if priority.kind == "uncertainty":
         if outcomes is None:
             raise ConfigError("`priority.kind` uncertainty is the spread of futures: give them (--futures DIR).")
-        return jnp.asarray(uncertainty_mass(outcomes, rows, config.exponent))
+        return jnp.asarray(uncertainty_mass(outcomes, rows, priority.exponent))
     return None
 
 

@@ -107,6 +107,7 @@ def _learner_facts(run: RunFolder) -> dict[str, Any]:
     return {
         "algo": config["algo"]["kind"],
         "ratio": config.get("ratio", 0.0),
+        "focus": config.get("focus", 1.0),
         "added": [name for name, there in added.items() if there],  # beside synthetic rows
         "updates": config["loop"]["steps"],
         "seeds": config["seeds"],
@@ -120,6 +121,7 @@ def _planner_facts(run: RunFolder) -> dict[str, Any]:
     return {
         "algo": "planner",
         "ratio": 0.0,
+        "focus": 1.0,
         "updates": None,
         "seeds": stored.get("members", 1),
         "seconds": None,
@@ -168,15 +170,17 @@ def _redraw(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def base_of(method: dict[str, Any], methods: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
-    """What a method is compared with: the same learner on real data alone; for a planner, what warms it up.
+    """What a method is compared with: the same learner on real data alone, with rows drawn as the method draws them where
+    there is such a one and uniformly otherwise; for a planner, what warms it up.
 
     None for such a learner itself, and where there is no such method.
     """
     if method["algo"] == "planner":
         return methods.get(method["over"] or "")
-    if _is_plain(method):
-        return None
-    return next((m for m in methods.values() if m["algo"] == method["algo"] and _is_plain(m)), None)
+    plain = [m for m in methods.values() if m["algo"] == method["algo"] and _is_plain(m)]
+    draws = (1.0,) if _is_plain(method) else (method["focus"], 1.0)
+    found = next((m for focus in draws for m in plain if m["focus"] == focus), None)
+    return None if found is method else found
 
 
 def _is_plain(method: dict[str, Any]) -> bool:

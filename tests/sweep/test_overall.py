@@ -12,7 +12,7 @@ from dawm.sweep.table import base_of, read_results
 
 
 def method(name, seed_means, *, algo="td3bc", ratio=0.0, unit="score", **more):
-    facts = {"method": name, "algo": algo, "ratio": ratio, "unit": unit, "scored": True}
+    facts = {"method": name, "algo": algo, "ratio": ratio, "focus": 1.0, "unit": unit, "scored": True}
     return facts | {"seed_means": seed_means} | more
 
 
@@ -112,3 +112,14 @@ def test_targets_that_look_ahead_are_no_plain_learner(tmp_path):
     (found,) = read_results(tmp_path)
     over = {m["method"]: m.get("gain", {}).get("over") for m in found["methods"]}
     assert over == {"ahead": "plain", "plain": None}
+
+
+def test_a_method_is_compared_with_the_learner_that_draws_as_it_does():
+    names = {"iql": {}, "best": {"focus": 0.1}, "dawm": {"ratio": 0.5}, "both": {"ratio": 0.5, "focus": 0.1}}
+    methods = {name: method(name, [0.0], algo="iql", **more) for name, more in names.items()}
+    over = lambda name, among: (base_of(among[name], among) or {}).get("method")
+    assert {name: over(name, methods) for name in names} == {"iql": None, "best": "iql", "dawm": "iql", "both": "best"}
+    del methods["best"]
+    assert over("both", methods) == "iql"
+    del methods["iql"]
+    assert over("both", methods) is None

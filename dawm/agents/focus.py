@@ -1,0 +1,42 @@
+"""Trajectory weighting: rows of the better episodes of a log are drawn more often (Hong et al. 2023, arXiv 2306.13085).
+
+    mass_i ∝ exp(R_e(i) / τ),   R_e(i) the undiscounted return of row i's episode
+
+A log of many policies holds few good episodes, and a learner that is tied to the log is tied to its average; of
+the weighted log the average is near that of the best. Where all episodes are about as good little changes. No weight
+makes up for it in the losses: it is another log that is learnt from.
+
+Departures: τ is not a share of the range of returns, which one outlier stretches, but such that batches draw
+`focus` of the log in effect, (Σ mass)² / Σ mass² = focus · n. Returns are taken as they are, without a fit to the first
+state of an episode; of an episode that the recorder cut, the return is what was recorded.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int
+
+BISECTIONS = 60
+
+
+def trajectory_mass(
+    returns: Float[np.ndarray, " e"], lengths: Int[np.ndarray, " e"], focus: float
+) -> Float[np.ndarray, " n"]:
+    """Mass of each row, at most 1, such that the log is in effect `focus` of its rows large.
+
+    The least that any τ can do is the episodes that tie for the best return, drawn alike; a smaller share gives those.
+    """
+    below = returns - returns.max()
+    span = -below.min()
+    if span <= 0 or focus >= 1:
+        return np.ones(int(lengths.sum()), np.float32)
+
+    def share(slope):
+        mass = np.exp(below / span * slope)
+        return (lengths @ mass) ** 2 / (lengths @ mass**2) / lengths.sum()
+
+    low, high = 0.0, 1e6  # of span / τ: uniform, and as good as the best alone
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if share(middle) > focus else (low, middle)
+    return np.repeat(np.exp(below / span * high), lengths).astype(np.float32)

@@ -1,0 +1,100 @@
+"""Trajectory weighting: the effective size of the log, what it depends on, and whom the learners then follow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from toys import dataset, rows
+
+from dawm.agents.bc import BCConfig
+from dawm.agents.config import PolicyConfig
+from dawm.agents.fit import train_policy
+from dawm.agents.focus import trajectory_mass
+from dawm.agents.iql import IQLConfig
+from dawm.agents.policy import load_policy
+from dawm.agents.priority import PriorityConfig
+from dawm.agents.td3bc import TD3BCConfig
+from dawm.run.loop import LoopConfig
+
+
+def effective(mass: np.ndarray) -> float:
+    """Kish's effective size, as a share."""
+    mass = mass.astype(np.float64)
+    return mass.sum() ** 2 / (mass**2).sum() / len(mass)
+
+
+logs = st.lists(st.tuples(st.floats(-1e4, 1e4, width=32), st.integers(1, 50)), min_size=2, max_size=30)
+
+
+@given(logs, st.floats(0.02, 1.0))
+def test_the_log_is_in_effect_as_large_as_asked_or_its_best_episodes_alone(log, focus):
+    returns, lengths = (np.array(column) for column in zip(*log, strict=True))
+    mass = trajectory_mass(returns, lengths, focus)
+    assert len(mass) == lengths.sum()
+    assert mass.max() == 1
+    tied = lengths[returns == returns.max()].sum() / lengths.sum()
+    if tied >= focus:
+        assert effective(mass) >= tied * (1 - 1e-5)
+    elif np.ptp(returns) > 1:  # returns that differ by rounding alone cannot be told apart
+        assert effective(mass) == pytest.approx(focus, rel=0.01)
+    each = mass[np.cumsum(lengths) - 1]
+    assert (np.diff(each[np.argsort(returns)]) >= 0).all()  # never more of a worse episode
+
+
+@given(logs, st.floats(0.05, 0.9), st.floats(0.01, 100.0), st.floats(-1e3, 1e3))
+def test_units_and_origin_of_the_rewards_do_not_matter(log, focus, scale, shift):
+    returns, lengths = (np.array(column) for column in zip(*log, strict=True))
+    if np.ptp(returns) < 1:
+        return
+    other = trajectory_mass(scale * returns + shift, lengths, focus)
+    np.testing.assert_allclose(effective(other), effective(trajectory_mass(returns, lengths, focus)), rtol=1e-3)
+
+
+def test_episodes_that_are_alike_are_drawn_alike():
+    np.testing.assert_array_equal(trajectory_mass(np.full(3, 7.0), np.array([2, 1, 4]), 0.1), np.ones(7))
+    tied = trajectory_mass(np.array([0.0, 1.0, 1.0]), np.array([8, 1, 1]), 0.1)
+    np.testing.assert_allclose(tied, [0.0] * 8 + [1.0] * 2, atol=1e-12)
+
+
+ALGOS = [BCConfig(width=16), TD3BCConfig(width=16, alpha=0.0), IQLConfig(width=16, temperature=0.0)]
+
+
+@pytest.mark.parametrize("algo", ALGOS, ids=lambda algo: algo.kind)
+def test_learners_follow_the_better_episodes(algo):
+    """A tenth of the episodes does 0.6 and is rewarded, the others do -0.6; all that is imitated is the mean action."""
+    rng = np.random.default_rng(0)
+    good = np.repeat(np.arange(100) % 10 == 0, 20)
+    data = dataset(rows(rng.normal(size=(2_000, 1)), np.where(good, 0.6, -0.6), good * 1.0), episode=20)
+    loop = LoopConfig(steps=600, chunk=600, monitor_every=600)
+    for focus, expected in ((1.0, -0.48), (0.1, 0.6)):
+        policy = train_policy(data, PolicyConfig(algo, 64, focus=focus, loop=loop))[0]
+        assert policy(np.zeros((1, 1)))[0, 0] == pytest.approx(expected, abs=0.15)
+
+
+def test_it_is_taken_up_again_to_the_same_bits(tmp_path):
+    rng = np.random.default_rng(0)
+    data = dataset(rows(rng.normal(size=(200, 1)), rng.uniform(-1, 1, 200), rng.normal(size=200)), episode=20)
+    config = PolicyConfig(BCConfig(width=8), 16, focus=0.3, seeds=2, loop=LoopConfig(8, chunk=4, monitor_every=8))
+    whole = train_policy(data, config).fingerprint
+    train_policy(data, replace(config, loop=replace(config.loop, save_every=4)), folder=tmp_path / "p")
+    (tmp_path / "p" / "finished").unlink()
+    last = load_policy(tmp_path / "p").step
+    (tmp_path / "p" / "checkpoints" / "00000008.ckpt").unlink()
+    assert (last, load_policy(tmp_path / "p").step) == (8, 4)
+    again = train_policy(data, replace(config, loop=replace(config.loop, save_every=4)), folder=tmp_path / "p")
+    assert again.fingerprint == whole
+
+
+@pytest.mark.parametrize("focus", [0.0, 1.5, -1.0])
+def test_impossible_shares_are_refused(focus):
+    with pytest.raises(ValueError, match="focus is a share of the log, above 0 and at most 1"):
+        PolicyConfig(focus=focus)
+
+
+def test_two_ways_to_draw_are_refused():
+    with pytest.raises(ValueError, match=r"focus and priority\.kind both say which rows are drawn more often"):
+        PolicyConfig(focus=0.5, priority=PriorityConfig(kind="novelty"))
