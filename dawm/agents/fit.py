@@ -39,6 +39,7 @@ from dawm.run.feed import Feed
 from dawm.run.folder import RunFolder
 from dawm.run.loop import Update, fit
 from dawm.run.mesh import split_seeds
+from dawm.run.progress import say
 from dawm.types import Futures, Prediction, Spec, Transition, World
 
 STD_FLOOR = 1e-3  # added to each standard deviation, as in CORL
@@ -181,7 +182,11 @@ def _mass(
     """How often each row of the log is drawn, where that is settled before the first update and not uniform."""
     priority = config.priority
     if config.focus < 1:
-        return jnp.asarray(trajectory_mass(data.returns, data.lengths, config.focus))
+        mass = trajectory_mass(data.returns, data.lengths, config.focus)
+        of_row = data.returns[data.episode_of]
+        drawn, plain = np.average(of_row, weights=mass), of_row.mean()
+        say(f"focus: rows are of episodes whose mean return is {drawn:,.4g} as drawn, {plain:,.4g} in the log")
+        return jnp.asarray(mass)
     if priority.kind == "novelty":
         return jnp.asarray(novelty_mass(log_support(data, config.seed), rows, priority.exponent))
     if priority.kind == "uncertainty":

@@ -7,7 +7,8 @@ the weighted log the average is near that of the best. Where all episodes are ab
 makes up for it in the losses: it is another log that is learnt from.
 
 Departures: τ is not a share of the range of returns, which one outlier stretches, but such that batches draw
-`focus` of the log in effect, (Σ mass)² / Σ mass² = focus · n. Returns are taken as they are, without a fit to the first
+`focus` of the log in effect, (Σ mass)² / Σ mass² = focus · n, and no fewer than `LEAST_ROWS`, which a policy
+can still be learnt from; a log no larger is drawn uniformly. Returns are taken as they are, without a fit to the first
 state of an episode; of an episode that the recorder cut, the return is what was recorded.
 """
 
@@ -16,24 +17,25 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int
 
+LEAST_ROWS = 10_000
 BISECTIONS = 60
 
 
 def trajectory_mass(
     returns: Float[np.ndarray, " e"], lengths: Int[np.ndarray, " e"], focus: float
 ) -> Float[np.ndarray, " n"]:
-    """Mass of each row, at most 1, such that the log is in effect `focus` of its rows large.
+    """Mass of each row, at most 1, such that the log is in effect `focus` of its rows large, or `LEAST_ROWS`.
 
     The least that any τ can do is the episodes that tie for the best return, drawn alike; a smaller share gives those.
     """
-    below = returns - returns.max()
-    span = -below.min()
+    below, rows = returns - returns.max(), int(lengths.sum())
+    span, focus = -below.min(), max(focus, LEAST_ROWS / rows)
     if span <= 0 or focus >= 1:
-        return np.ones(int(lengths.sum()), np.float32)
+        return np.ones(rows, np.float32)
 
     def share(slope):
         mass = np.exp(below / span * slope)
-        return (lengths @ mass) ** 2 / (lengths @ mass**2) / lengths.sum()
+        return (lengths @ mass) ** 2 / (lengths @ mass**2) / rows
 
     low, high = 0.0, 1e6  # of span / τ: uniform, and as good as the best alone
     for _ in range(BISECTIONS):

@@ -8,6 +8,9 @@ Kostrikov, Nair & Levine 2022 (arXiv 2110.06169), eq. 4 to 7; order of operation
 V(s') in the critics' target is the network before its own update, u in the actor's weight is that of the value loss,
 and the learning rate of the actor falls to 0 along a cosine over the run.
 
+With `advantage = "scaled"` u is in the actor's weight divided by its root mean square over the batch, as in MARWIL (Wang et
+al. 2018, section 4; a running mean there): the weights then do not depend on the unit of the rewards.
+
 Departures: actions are scaled to [-1, 1] first, where CORL uses raw units; these are the same where the bounds are ±1.
 CORL's exceptions for single tasks (deterministic actor and reward scaling on hopper) are settings and no defaults,
 since we do not tune per task.
@@ -42,6 +45,7 @@ class IQLConfig:
     target_update_rate: float = 0.005  # "tau" elsewhere
     expectile: float = 0.7  # "iql_tau" elsewhere; 0.9 for mazes
     temperature: float = 3.0  # β, which multiplies the advantage; 10 for mazes
+    advantage: Literal["raw", "scaled"] = "raw"  # in the actor's weight; scaled: by its root mean square
     exp_adv_max: float = 100.0  # largest weight of a row
     deterministic: bool = False  # a squared error in place of the Gaussian likelihood
     width: int = 256  # hidden units a layer
@@ -109,6 +113,8 @@ def make_iql(config: IQLConfig, spec: Spec, steps: int, target: Target = one_ste
         q = state.target_critic.rows(batch.obs, batch.action).min(-1)
         value, value_opt, loss_v, (advantage, v_mean) = _step(optim, value_loss, state.value, state.value_opt, batch, q)
         critic, critic_opt, loss_q, q_mean = _step(optim, critic_loss, state.critic, state.critic_opt, batch, y)
+        if config.advantage == "scaled":
+            advantage = advantage / (jnp.sqrt(jnp.square(advantage).mean()) + 1e-8)
         weight = jnp.minimum(jnp.exp(config.temperature * advantage), config.exp_adv_max)
         loss_pi, grad = eqx.filter_value_and_grad(actor_loss)(state.actor, batch, weight)
         change, actor_opt = actor_optim.update(grad, state.actor_opt)

@@ -170,8 +170,8 @@ def _redraw(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def base_of(method: dict[str, Any], methods: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
-    """What a method is compared with: the same learner on real data alone, with rows drawn as the method draws them where
-    there is such a one and uniformly otherwise; for a planner, what warms it up.
+    """What a method is compared with: the same learner on real data alone, which draws rows as the method does where
+    there is such a one, and uniformly otherwise; for a planner, what warms it up.
 
     None for such a learner itself, and where there is no such method.
     """

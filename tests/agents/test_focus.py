@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import dataset, rows
 
+from dawm.agents import focus as module
 from dawm.agents.bc import BCConfig
 from dawm.agents.config import PolicyConfig
 from dawm.agents.fit import train_policy
@@ -19,6 +20,14 @@ from dawm.agents.policy import load_policy
 from dawm.agents.priority import PriorityConfig
 from dawm.agents.td3bc import TD3BCConfig
 from dawm.run.loop import LoopConfig
+
+
+@pytest.fixture(autouse=True, scope="module")
+def toys_are_logs():
+    """No least number of rows, which all logs of this module are below; but for the test of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "LEAST_ROWS", 1)
+        yield
 
 
 def effective(mass: np.ndarray) -> float:
@@ -58,6 +67,14 @@ def test_episodes_that_are_alike_are_drawn_alike():
     np.testing.assert_array_equal(trajectory_mass(np.full(3, 7.0), np.array([2, 1, 4]), 0.1), np.ones(7))
     tied = trajectory_mass(np.array([0.0, 1.0, 1.0]), np.array([8, 1, 1]), 0.1)
     np.testing.assert_allclose(tied, [0.0] * 8 + [1.0] * 2, atol=1e-12)
+
+
+def test_a_log_is_never_left_with_too_few_rows_to_learn_from(monkeypatch):
+    rng, lengths = np.random.default_rng(0), np.full(100, 50)
+    returns = rng.normal(size=100)
+    for least, share in ((1, 0.1), (1_000, 0.2), (5_000, 1.0), (10_000, 1.0)):
+        monkeypatch.setattr(module, "LEAST_ROWS", least)
+        assert effective(trajectory_mass(returns, lengths, 0.1)) == pytest.approx(share, rel=0.01)
 
 
 ALGOS = [BCConfig(width=16), TD3BCConfig(width=16, alpha=0.0), IQLConfig(width=16, temperature=0.0)]
