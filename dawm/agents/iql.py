@@ -8,8 +8,8 @@ Kostrikov, Nair & Levine 2022 (arXiv 2110.06169), eq. 4 to 7; order of operation
 V(s') in the critics' target is the network before its own update, u in the actor's weight is that of the value loss,
 and the learning rate of the actor falls to 0 along a cosine over the run.
 
-With `advantage = "scaled"` u is in the actor's weight divided by its root mean square over the batch, as in MARWIL (Wang et
-al. 2018, section 4; a running mean there): the weights then do not depend on the unit of the rewards.
+With `advantage = "scaled"` the actor's weight has u divided by its root mean square over the batch, as MARWIL (Wang
+et al. 2018, section 4; a running mean there): the weights then do not depend on the unit of the rewards.
 
 Departures: actions are scaled to [-1, 1] first, where CORL uses raw units; these are the same where the bounds are ±1.
 CORL's exceptions for single tasks (deterministic actor and reward scaling on hopper) are settings and no defaults,

@@ -151,10 +151,17 @@ def test_the_delayed_update_stays_a_branch_when_seeds_are_mapped():
     assert state.step.shape == jax.eval_shape(learner.update, state, batch, keys)[0].step.shape == ()
 
 
+@pytest.mark.parametrize("advantage", ["raw", "scaled"])
 @pytest.mark.parametrize("deterministic", [False, True])
-def test_iql_by_hand(deterministic):
+def test_iql_by_hand(deterministic, advantage):
     config = IQLConfig(
-        learning_rate=LR, discount=0.9, target_update_rate=0.25, exp_adv_max=1.5, deterministic=deterministic, depth=0
+        learning_rate=LR,
+        discount=0.9,
+        target_update_rate=0.25,
+        exp_adv_max=1.5,
+        advantage=advantage,
+        deterministic=deterministic,
+        depth=0,
     )
     learner = make_iql(config, SPEC, 100)
     state = jax.jit(learner.init)(jr.key(0))
@@ -180,7 +187,8 @@ def test_iql_by_hand(deterministic):
         target = linear(state.target_critic.nets, i)
         assert_linear(after.target_critic.nets, [0.75 * t + 0.25 * c for t, c in zip(target, critic, strict=True)], i)
 
-    weight = np.minimum(np.exp(3 * u), 1.5)
+    unit = np.sqrt((u**2).mean()) if advantage == "scaled" else 1.0
+    weight = np.minimum(np.exp(3 * u / unit), 1.5)
     assert 0 < (weight == 1.5).sum() < 4  # some weights are clipped, others not
     w, b = linear(state.actor.net)
     pi = np.tanh(BATCH.obs @ w.T + b)
