@@ -11,6 +11,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
+from dawm.agents import focus
 from dawm.agents.bc import BCConfig
 from dawm.agents.config import PolicyConfig
 from dawm.agents.fit import train_policy
@@ -104,8 +105,10 @@ def test_cloning_from_blocks_finds_the_same_rule(on_disk):
         np.testing.assert_allclose(train_policy(data, config)[0](states), -0.5 * states, atol=0.06)
 
 
-def test_a_policy_is_taken_up_again_with_the_same_blocks(on_disk, tmp_path, monkeypatch):
-    config = PolicyConfig(algo=BCConfig(width=8), loop=LOOP, block=200, ratio=0.25)
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_a_policy_is_taken_up_again_with_the_same_blocks(on_disk, tmp_path, monkeypatch, share):
+    monkeypatch.setattr(focus, "LEAST_ROWS", 1)
+    config = PolicyConfig(algo=BCConfig(width=8), loop=LOOP, block=200, ratio=0.25, focus=share)
     made = log(10, seed=1)
     with monkeypatch.context() as patch:
         kill_at_save(patch, 3)
@@ -120,11 +123,27 @@ def test_a_policy_is_taken_up_again_with_the_same_blocks(on_disk, tmp_path, monk
 
 
 def test_a_small_log_on_disk_is_trained_on_as_if_in_memory(on_disk):
-    config = PolicyConfig(algo=BCConfig(width=8), loop=LOOP)
-    assert train_policy(on_disk, config).fingerprint == train_policy(log(), config).fingerprint
+    for share in (1.0, 0.3):
+        config = PolicyConfig(algo=BCConfig(width=8), loop=LOOP, focus=share)
+        assert train_policy(on_disk, config).fingerprint == train_policy(log(), config).fingerprint
 
 
-@pytest.mark.parametrize("setting", [{"thin": 1.0}, {"focus": 0.5}, {"priority": PriorityConfig(kind="novelty")}])
+def test_rows_of_better_episodes_are_drawn_more_often_from_blocks_too(tmp_path, monkeypatch):
+    """Each tenth episode does 0.6 and is rewarded, the others do -0.6; blocks end inside episodes."""
+    monkeypatch.setattr(focus, "LEAST_ROWS", 1)
+    n, rng = 2_000, np.random.default_rng(0)
+    good = np.repeat(np.arange(100) % 10 == 0, 20)
+    columns = {"observations": rng.normal(size=(n, 1)), "actions": np.where(good, 0.6, -0.6)[:, None]}
+    columns |= {"rewards": good * 1.0, "terminals": np.zeros(n), "timeouts": np.arange(n) % 20 == 19}
+    np.savez(tmp_path / "two.npz", **columns)
+    assert main(["data", "convert", str(tmp_path / "two.npz"), str(tmp_path / "two.dawm"), "--quiet"]) == 0
+    data, loop = load(tmp_path / "two.dawm"), LoopConfig(steps=600, chunk=20)
+    for share, expected in ((1.0, -0.48), (0.1, 0.6)):
+        config = PolicyConfig(BCConfig(width=16, learning_rate=3e-3), 64, focus=share, block=330, loop=loop)
+        assert train_policy(data, config)[0](np.zeros((1, 1)))[0, 0] == pytest.approx(expected, abs=0.15)
+
+
+@pytest.mark.parametrize("setting", [{"thin": 1.0}, {"priority": PriorityConfig(kind="novelty")}])
 def test_settings_that_need_all_rows_say_so(on_disk, setting):
     with pytest.raises(ConfigError, match=f"`{next(iter(setting))}` needs all rows of the log at once"):
         train_policy(on_disk, PolicyConfig(loop=LOOP, block=200, **setting))

@@ -18,13 +18,13 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from dawm.agents.base import over_seeds
 from dawm.agents.cloning import cloning_weights, log_support, only_the_log
 from dawm.agents.config import PolicyConfig
 from dawm.agents.expansion import Scaled, expanded, scaled_world
-from dawm.agents.focus import trajectory_mass
+from dawm.agents.focus import sharpness, trajectory_mass
 from dawm.agents.policy import TrainedPolicy, TrainedState, initial_state, member_keys, policy_of
 from dawm.agents.priority import known, novelty_mass, refreshed, uncertainty_mass
 from dawm.agents.registry import make_agent
@@ -92,21 +92,31 @@ def train_policy(
         made = made and _alone(made, outcomes.reward.shape[1])
     gain, size = _reward_gain(data, config), None if outcomes is None else outcomes.reward.shape[1]
     world = scaled_world(model, config.expansion, log, mean, scale, gain, size)
-    mass = _mass(config, data, real, outcomes)
+    mass, sharp = _mass(config, data, real, outcomes), _sharpness(config, data)
     if config.thin > 0:
         support = log_support(data, config.seed)
         real = real._replace(cloning=cloning_weights(support, real, config.thin))
         made = made and made._replace(cloning=cloning_weights(support, made, config.thin))
     prepare = functools.partial(_prepare, spec=spec, mean=mean, scale=scale, gain=gain)
 
-    def inputs_of(real: Transition) -> Pool | Fed:
-        rows = real, made
+    def inputs_of(real: Transition, returns: Float[np.ndarray, " n"] | None) -> Pool | Fed:
+        """Of rows of the log, and the returns of their episodes where these say how often each is drawn."""
+        rows, drawn = (real, made), mass if returns is None else jnp.asarray(trajectory_mass(returns, sharp))
         if made is not None and config.clone == "log":
             rows = only_the_log(real, made, synthetic_rows(config.ratio, config.batch_size) / config.batch_size)
         pool = make_pool(*rows, config.ratio, prepare=prepare)
-        return pool if world is None and mass is None else Fed(pool, world, mass)
+        return pool if world is None and drawn is None else Fed(pool, world, drawn)
 
-    inputs = inputs_of(real) if stream is None else Feed(lambda i: inputs_of(stream.block(i).data.transitions()))
+    def returns_of(rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"] | None:
+        whole = np.searchsorted(data.episode_ends, rows, side="right")  # of whole episodes, also where a block cuts one
+        return data.returns[whole] if config.focus < 1 else None
+
+    def block_inputs(i: int) -> Pool | Fed:
+        assert stream is not None
+        block = stream.block(i)
+        return inputs_of(block.data.transitions(), returns_of(block.rows))
+
+    inputs = Feed(block_inputs) if stream is not None else inputs_of(real, returns_of(np.arange(len(data))))
     run = None if folder is None else _start(folder, data, synthetic, futures, model, config)
     state = fit(
         policy_update(config, spec, one_step if futures is None else over_futures(config.risk, futures.members)),
@@ -165,7 +175,6 @@ def blocks_of(data: Dataset, config: PolicyConfig, *, futures: bool) -> Stream |
         "futures": futures,
         "priority": config.priority.kind != "none",
         "thin": config.thin > 0,
-        "focus": config.focus < 1,
     }
     if stream is not None and any(asked.values()):
         setting = next(name for name, given in asked.items() if given)
@@ -179,14 +188,8 @@ def blocks_of(data: Dataset, config: PolicyConfig, *, futures: bool) -> Stream |
 def _mass(
     config: PolicyConfig, data: Dataset, rows: Transition, outcomes: Prediction | None
 ) -> Float[Array, " n"] | None:
-    """How often each row of the log is drawn, where that is settled before the first update and not uniform."""
+    """The mass of each row of the log that has a priority, where that is settled before the first update."""
     priority = config.priority
-    if config.focus < 1:
-        mass = trajectory_mass(data.returns, data.lengths, config.focus)
-        of_row = data.returns[data.episode_of]
-        drawn, plain = np.average(of_row, weights=mass), of_row.mean()
-        say(f"focus: rows are of episodes whose mean return is {drawn:,.4g} as drawn, {plain:,.4g} in the log")
-        return jnp.asarray(mass)
     if priority.kind == "novelty":
         return jnp.asarray(novelty_mass(log_support(data, config.seed), rows, priority.exponent))
     if priority.kind == "uncertainty":
@@ -194,6 +197,17 @@ def _mass(
             raise ConfigError("`priority.kind` uncertainty is the spread of futures: give them (--futures DIR).")
         return jnp.asarray(uncertainty_mass(outcomes, rows, priority.exponent))
     return None
+
+
+def _sharpness(config: PolicyConfig, data: Dataset) -> float:
+    """How much more often rows of better episodes are drawn; says so."""
+    if config.focus == 1:
+        return 0.0
+    sharp = sharpness(data.returns, data.lengths, config.focus)
+    drawn = np.average(data.returns, weights=data.lengths * trajectory_mass(data.returns, sharp))
+    plain = np.average(data.returns, weights=data.lengths)
+    say(f"focus: rows are of episodes whose mean return is {drawn:,.4g} as drawn, {plain:,.4g} in the log")
+    return sharp
 
 
 def _prepare(rows: Transition, *, spec: Spec, mean: np.ndarray, scale: np.ndarray, gain: float) -> Transition:

@@ -21,17 +21,15 @@ LEAST_ROWS = 10_000
 BISECTIONS = 60
 
 
-def trajectory_mass(
-    returns: Float[np.ndarray, " e"], lengths: Int[np.ndarray, " e"], focus: float
-) -> Float[np.ndarray, " n"]:
-    """Mass of each row, at most 1, such that the log is in effect `focus` of its rows large, or `LEAST_ROWS`.
+def sharpness(returns: Float[np.ndarray, " e"], lengths: Int[np.ndarray, " e"], focus: float) -> float:
+    """1 / τ at which the log is in effect `focus` of its rows large, or `LEAST_ROWS`; 0 where rows are drawn uniformly.
 
     The least that any τ can do is the episodes that tie for the best return, drawn alike; a smaller share gives those.
     """
     below, rows = returns - returns.max(), int(lengths.sum())
-    span, focus = -below.min(), max(focus, LEAST_ROWS / rows)
+    span, focus = -float(below.min()), max(focus, LEAST_ROWS / rows)
     if span <= 0 or focus >= 1:
-        return np.ones(rows, np.float32)
+        return 0.0
 
     def share(slope):
         mass = np.exp(below / span * slope)
@@ -41,4 +39,9 @@ def trajectory_mass(
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
         low, high = (middle, high) if share(middle) > focus else (low, middle)
-    return np.repeat(np.exp(below / span * high), lengths).astype(np.float32)
+    return high / span
+
+
+def trajectory_mass(returns: Float[np.ndarray, " n"], sharp: float) -> Float[np.ndarray, " n"]:
+    """Mass of rows whose episodes have these returns, 1 of the best among them."""
+    return np.exp((returns - returns.max()) * sharp).astype(np.float32)

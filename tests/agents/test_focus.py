@@ -14,7 +14,7 @@ from dawm.agents import focus as module
 from dawm.agents.bc import BCConfig
 from dawm.agents.config import PolicyConfig
 from dawm.agents.fit import train_policy
-from dawm.agents.focus import trajectory_mass
+from dawm.agents.focus import sharpness, trajectory_mass
 from dawm.agents.iql import IQLConfig
 from dawm.agents.policy import load_policy
 from dawm.agents.priority import PriorityConfig
@@ -36,13 +36,18 @@ def effective(mass: np.ndarray) -> float:
     return mass.sum() ** 2 / (mass**2).sum() / len(mass)
 
 
+def mass_of(returns, lengths, focus):
+    """Mass of each row of a log."""
+    return trajectory_mass(np.repeat(returns, lengths), sharpness(returns, lengths, focus))
+
+
 logs = st.lists(st.tuples(st.floats(-1e4, 1e4, width=32), st.integers(1, 50)), min_size=2, max_size=30)
 
 
 @given(logs, st.floats(0.02, 1.0))
 def test_the_log_is_in_effect_as_large_as_asked_or_its_best_episodes_alone(log, focus):
     returns, lengths = (np.array(column) for column in zip(*log, strict=True))
-    mass = trajectory_mass(returns, lengths, focus)
+    mass = mass_of(returns, lengths, focus)
     assert len(mass) == lengths.sum()
     assert mass.max() == 1
     tied = lengths[returns == returns.max()].sum() / lengths.sum()
@@ -59,13 +64,13 @@ def test_units_and_origin_of_the_rewards_do_not_matter(log, focus, scale, shift)
     returns, lengths = (np.array(column) for column in zip(*log, strict=True))
     if np.ptp(returns) < 1:
         return
-    other = trajectory_mass(scale * returns + shift, lengths, focus)
-    np.testing.assert_allclose(effective(other), effective(trajectory_mass(returns, lengths, focus)), rtol=1e-3)
+    other = mass_of(scale * returns + shift, lengths, focus)
+    np.testing.assert_allclose(effective(other), effective(mass_of(returns, lengths, focus)), rtol=1e-3)
 
 
 def test_episodes_that_are_alike_are_drawn_alike():
-    np.testing.assert_array_equal(trajectory_mass(np.full(3, 7.0), np.array([2, 1, 4]), 0.1), np.ones(7))
-    tied = trajectory_mass(np.array([0.0, 1.0, 1.0]), np.array([8, 1, 1]), 0.1)
+    np.testing.assert_array_equal(mass_of(np.full(3, 7.0), np.array([2, 1, 4]), 0.1), np.ones(7))
+    tied = mass_of(np.array([0.0, 1.0, 1.0]), np.array([8, 1, 1]), 0.1)
     np.testing.assert_allclose(tied, [0.0] * 8 + [1.0] * 2, atol=1e-12)
 
 
@@ -74,7 +79,7 @@ def test_a_log_is_never_left_with_too_few_rows_to_learn_from(monkeypatch):
     returns = rng.normal(size=100)
     for least, share in ((1, 0.1), (1_000, 0.2), (5_000, 1.0), (10_000, 1.0)):
         monkeypatch.setattr(module, "LEAST_ROWS", least)
-        assert effective(trajectory_mass(returns, lengths, 0.1)) == pytest.approx(share, rel=0.01)
+        assert effective(mass_of(returns, lengths, 0.1)) == pytest.approx(share, rel=0.01)
 
 
 ALGOS = [BCConfig(width=16), TD3BCConfig(width=16, alpha=0.0), IQLConfig(width=16, temperature=0.0)]
