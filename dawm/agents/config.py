@@ -53,7 +53,9 @@ class PolicyConfig:
         if not 0 <= self.ratio <= 1:
             raise ValueError(f"ratio is the synthetic share of a batch, between 0 and 1; got {self.ratio}")
         if self.clone == "log" and synthetic_rows(self.ratio, self.batch_size) == self.batch_size:
-            raise ValueError(f"clone log imitates recorded rows, and at ratio {self.ratio} a batch has none")
+            raise ValueError(
+                f"clone log imitates recorded rows, and at ratio {self.ratio} a batch has none: set clone to all"
+            )
 
     def _check_expansion(self) -> None:
         if self.expansion.horizon == 0:
