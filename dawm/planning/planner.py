@@ -40,6 +40,7 @@ class PlannerConfig:
     correlation: float = 0.0  # of a candidate's deviations from one step to the next
     discount: float = 0.99
     risk: RiskConfig = field(default_factory=RiskConfig)  # over the futures of a plan
+    caution: float = 0.0  # what a plan must promise beyond the policy, in standard deviations of the first candidates
     seed: int = 0
 
     def __post_init__(self):
@@ -48,6 +49,8 @@ class PlannerConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.correlation < 1:
             raise ValueError(f"correlation must be in [0, 1), got {self.correlation}")
+        if self.caution < 0:
+            raise ValueError(f"caution is a number of standard deviations, at least 0; got {self.caution}")
         if self.spread <= 0 or not 0 < self.discount <= 1:
             raise ValueError(f"spread must be positive and discount in (0, 1], got {self.spread}, {self.discount}")
 
@@ -112,7 +115,10 @@ def _plan(model, obs, plan, key, spec: Spec, config: PlannerConfig, policy, valu
         noise = _correlated(jr.normal(key_draw, (n, count, horizon, act_dim)), config.correlation)
         drawn = mean[:, None] + spread[:, None] * noise
         plans = jnp.clip(jnp.concatenate([fixed, mean[:, None], drawn], 1), -most, most)
-        mean, spread = refine(scored(plans, key_score), plans, mean, spread, config.search)
+        scores = scored(plans, key_score)
+        if i == 0:
+            doubt = scores[:, -count:].std(1)
+        mean, spread = refine(scores, plans, mean, spread, config.search)
     final = jnp.clip(mean, -most, most)
     if config.ascent.steps:
         key_climb = jr.fold_in(key, config.refinements)  # the same futures all the way, or chance would be climbed
@@ -120,6 +126,10 @@ def _plan(model, obs, plan, key, spec: Spec, config: PlannerConfig, policy, valu
         best = scored(starts, key_climb).argmax(1)[:, None, None, None]
         start = jnp.take_along_axis(starts, best, 1)
         final = climb(lambda plans: scored(plans, key_climb), start, config.ascent, most)[0][:, 0]
+    if policy is not None:
+        key_gate = jr.fold_in(key, config.refinements + 1)
+        gain = jnp.diff(scored(jnp.stack([jnp.zeros_like(final), final], 1), key_gate), axis=1)[:, 0]
+        final = jnp.where((gain > config.caution * doubt)[:, None, None], final, 0.0)
     after = final[:, -1:] if policy is None else jnp.zeros_like(final[:, -1:])
     return act(obs, final[:, 0]), jnp.concatenate([final[:, 1:], after], 1)
 

@@ -190,6 +190,18 @@ def test_feedback_of_the_policy_holds_what_an_open_plan_loses():
     assert policys - worth(usual + noise, lambda obs, plan: plan) > 1e4
 
 
+@pytest.mark.parametrize("caution", [0.0, 0.5, 1e6])
+def test_a_plan_that_does_not_promise_enough_leaves_the_policy_as_it_is(caution):
+    """Around the best policy nothing is gained; around one that does nothing, much, unless no promise is enough."""
+    config = PlannerConfig(horizon=6, candidates=64, refinements=4, discount=1.0, caution=caution)
+    state = np.array([[[1.0]]], np.float32)
+    best, idle = (lambda obs: -riccati(6) * obs), (lambda obs: 0.0 * obs)
+    after = lambda policy: abs(A + B * Planner(Linear(), SPEC, config, policy=policy)(state).item())
+    if caution > 0:
+        assert Planner(Linear(), SPEC, config, policy=best)(state).item() == pytest.approx(-riccati(6), abs=1e-6)
+    assert (after(idle) < 0.9 * A) == (caution < 1)
+
+
 def test_plans_are_forgotten_between_episodes_and_repeat():
     planner = Planner(Linear(), SPEC, PlannerConfig(candidates=16))
     state = np.ones((1, 2, 1), np.float32)
