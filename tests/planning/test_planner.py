@@ -193,7 +193,7 @@ def test_feedback_of_the_policy_holds_what_an_open_plan_loses():
 @pytest.mark.parametrize("caution", [0.0, 0.5, 1e6])
 def test_a_plan_that_does_not_promise_enough_leaves_the_policy_as_it_is(caution):
     """Around the best policy nothing is gained; around one that does nothing, much, unless no promise is enough."""
-    config = PlannerConfig(horizon=6, candidates=64, refinements=4, discount=1.0, caution=caution)
+    config = PlannerConfig(horizon=6, candidates=64, refinements=4, discount=1.0, spread=0.2, caution=caution)
     state = np.array([[[1.0]]], np.float32)
     best, idle = (lambda obs: -riccati(6) * obs), (lambda obs: 0.0 * obs)
     after = lambda policy: abs(A + B * Planner(Linear(), SPEC, config, policy=policy)(state).item())
