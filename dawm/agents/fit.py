@@ -108,8 +108,9 @@ def train_policy(
         return pool if world is None and drawn is None else Fed(pool, world, drawn)
 
     def returns_of(rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"] | None:
-        whole = np.searchsorted(data.episode_ends, rows, side="right")  # of whole episodes, also where a block cuts one
-        return data.returns[whole] if config.focus < 1 else None
+        if config.focus == 1:
+            return None
+        return data.returns[np.searchsorted(data.episode_ends, rows, side="right")]  # whole, also where a block cuts
 
     def block_inputs(i: int) -> Pool | Fed:
         assert stream is not None
@@ -171,11 +172,7 @@ def blocks_of(data: Dataset, config: PolicyConfig, *, futures: bool) -> Stream |
     with blocks.
     """
     stream = stream_of(data, config.block, config.seed)
-    asked = {
-        "futures": futures,
-        "priority": config.priority.kind != "none",
-        "thin": config.thin > 0,
-    }
+    asked = {"futures": futures, "priority": config.priority.kind != "none", "thin": config.thin > 0}
     if stream is not None and any(asked.values()):
         setting = next(name for name, given in asked.items() if given)
         raise ConfigError(

@@ -3,6 +3,9 @@
 Plans are in [-1, 1]: actions, or where there is a policy deviations from what it does (`objective.py`). Among the
 candidates of every refinement are the plan before, shifted by a step, and nothing but the policy, where there is one;
 the search starts from the latter. From what it finds the gradient may go on (`ascent.py`).
+
+With `caution` a plan is followed only where its promise is large beside the spread of the candidates' worth, and the
+policy elsewhere: where small deviations change much, so do the model's errors.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ class PlannerConfig:
     correlation: float = 0.0  # of a candidate's deviations from one step to the next
     discount: float = 0.99
     risk: RiskConfig = field(default_factory=RiskConfig)  # over the futures of a plan
-    caution: float = 0.0  # what a plan must promise beyond the policy, in standard deviations of the first candidates
+    caution: float = 0.0  # least gain over the policy, in standard deviations of the first candidates; 0: none
     seed: int = 0
 
     def __post_init__(self):
@@ -126,7 +129,7 @@ def _plan(model, obs, plan, key, spec: Spec, config: PlannerConfig, policy, valu
         best = scored(starts, key_climb).argmax(1)[:, None, None, None]
         start = jnp.take_along_axis(starts, best, 1)
         final = climb(lambda plans: scored(plans, key_climb), start, config.ascent, most)[0][:, 0]
-    if policy is not None:
+    if policy is not None and config.caution > 0:
         key_gate = jr.fold_in(key, config.refinements + 1)
         gain = jnp.diff(scored(jnp.stack([jnp.zeros_like(final), final], 1), key_gate), axis=1)[:, 0]
         final = jnp.where((gain > config.caution * doubt)[:, None, None], final, 0.0)
