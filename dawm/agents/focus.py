@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 LEAST_ROWS = 10_000
-BISECTIONS = 60
+BISECTIONS = 80
 
 
 def sharpness(returns: Float[np.ndarray, " e"], lengths: Int[np.ndarray, " e"], focus: float) -> float:
@@ -35,7 +35,7 @@ def sharpness(returns: Float[np.ndarray, " e"], lengths: Int[np.ndarray, " e"], 
         mass = np.exp(below / span * slope)
         return (lengths @ mass) ** 2 / (lengths @ mass**2) / rows
 
-    low, high = 0.0, 1e6  # of span / τ: uniform, and as good as the best alone
+    low, high = 0.0, 1e12  # of span / τ: uniform, and as good as the best alone
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
         low, high = (middle, high) if share(middle) > focus else (low, middle)
