@@ -32,7 +32,6 @@ AROUND_A_POLICY = PlannerConfig(
     candidates=32,
     refinements=1,
     spread=0.3,
-    caution=0.5,
 )
 
 
