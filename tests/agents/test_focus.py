@@ -41,7 +41,7 @@ def mass_of(returns, lengths, focus):
     return trajectory_mass(np.repeat(returns, lengths), sharpness(returns, lengths, focus))
 
 
-logs = st.lists(st.tuples(st.floats(-1e4, 1e4, width=32), st.integers(1, 50)), min_size=2, max_size=30)
+logs = st.lists(st.tuples(st.integers(-10_000, 10_000), st.integers(1, 50)), min_size=2, max_size=30)
 
 
 @given(logs, st.floats(0.02, 1.0))
@@ -53,7 +53,7 @@ def test_the_log_is_in_effect_as_large_as_asked_or_its_best_episodes_alone(log, 
     tied = lengths[returns == returns.max()].sum() / lengths.sum()
     if tied >= focus:
         assert effective(mass) >= tied * (1 - 1e-5)
-    elif np.ptp(returns) > 1:  # returns that differ by rounding alone cannot be told apart
+    else:
         assert effective(mass) == pytest.approx(focus, rel=0.01)
     each = mass[np.cumsum(lengths) - 1]
     assert (np.diff(each[np.argsort(returns)]) >= 0).all()  # never more of a worse episode
