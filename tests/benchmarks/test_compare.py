@@ -250,7 +250,7 @@ def test_gain_is_over_the_same_learner_on_real_data():
     rows = {"td3bc": ("td3bc", 0.0, [[10.0], [20.0]]), "bc": ("bc", 0.0, [[99.0], [99.0]])}
     rows["mixed"] = ("td3bc", 0.5, [[10.0], [30.0]])
     methods = {
-        name: {"method": name, "algo": algo, "ratio": ratio, "scored": True}
+        name: {"method": name, "algo": algo, "ratio": ratio, "focus": 1.0, "scored": True}
         | table.summarise(np.array(returns), references)
         for name, (algo, ratio, returns) in rows.items()
     }
