@@ -3,8 +3,9 @@
     mass_i ∝ exp(R_e(i) / τ),   R_e(i) the undiscounted return of row i's episode
 
 A log of many policies holds few good episodes, and a learner that is tied to the log is tied to its average; of
-the weighted log the average is near that of the best. Where all episodes are about as good little changes. No weight
-makes up for it in the losses: it is another log that is learnt from.
+the weighted log the average is near that of the best. No weight makes up for it in the losses: it is another log that
+is learnt from. Only the order and the spacing of the returns count, not their size: where episodes differ by luck
+alone, the lucky ones are drawn more often.
 
 Departures: τ is not a share of the range of returns, which one outlier stretches, but such that batches draw
 `focus` of the log in effect, (Σ mass)² / Σ mass² = focus · n, and no fewer than `LEAST_ROWS`, which a policy

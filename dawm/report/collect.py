@@ -138,8 +138,6 @@ class Stage:
             found.append(f"rows drawn by {kind.replace('_', ' ')}")
         if policy.get("thin"):
             found.append("imitation by support")
-        if self.uses_synthetic and policy.get("clone") == "log":
-            found.append("recorded actions imitated only")
         return tuple(found)
 
 

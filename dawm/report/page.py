@@ -121,7 +121,7 @@ def _stage_cards(record: RunRecord) -> list[dict[str, str]]:
 
 
 def _policy_card(record: RunRecord) -> tuple[str, str, verdicts.Verdict]:
-    found, headline = verdicts.comparisons(record), verdicts.headline(record)
+    found, headline = [c for c in verdicts.comparisons(record) if c.synthetic], verdicts.headline(record)
     form, unit = (numerals.score, "points of score") if record.references else (significant, "of return")
     if len(found) > 1:
         helped = sum(c.helped is True for c in found)

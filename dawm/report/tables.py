@@ -54,8 +54,9 @@ def policy_name(policy: Stage) -> str:
 
 
 def additions_name(policy: Stage) -> str:
-    """'real + synthetic', 'cvar 0.25 over futures', or both."""
-    return ", ".join("real + synthetic" if a == "synthetic" else a for a in policy.additions)
+    """'real + synthetic', 'cvar 0.25 over futures', or both; and where synthetic actions are not imitated, that."""
+    recorded = ", recorded actions imitated only" if dig(policy.config, "policy", "clone") == "log" else ""
+    return ", ".join(f"real + synthetic{recorded}" if a == "synthetic" else a for a in policy.additions)
 
 
 def score_table(record: RunRecord) -> Table:
@@ -126,6 +127,11 @@ def score_notes(record: RunRecord) -> Iterator[str]:
     checkpoints = sorted({_checkpoint(p.get("scores", "checkpoint")) for p in scored if p.kind == "policy"})
     if checkpoints:
         yield f"Every policy is the one of its last checkpoint ({', '.join(checkpoints)}), never the best of several."
+    shares = sorted(
+        {f for p in scored if (f := numerals.number(dig(p.config, "policy", "focus"))) is not None and f < 1}
+    )
+    if shares:
+        yield f"Rows of better episodes were drawn more often (policy.focus {', '.join(f'{f:g}' for f in shares)})."
     if record.references:
         low, high = (numerals.significant(record.references[k], 6) for k in ("low", "high"))
         source = record.references.get("source")

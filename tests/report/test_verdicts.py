@@ -13,6 +13,7 @@ from scipy import stats
 
 from dawm.report import numerals
 from dawm.report.collect import read_run
+from dawm.report.page import render
 from dawm.report.settings import commands
 from dawm.report.tables import markdown_scores, score_table
 from dawm.report.verdicts import caveats, comparisons, first_step_ratio, headline, model, synthetic, welch
@@ -97,6 +98,25 @@ def test_every_addition_is_compared_with_the_plain_learner(run):
     assert found["cvar 0.25 over futures"].difference == pytest.approx(100 * 30 / (HIGH - LOW))
     assert "Synthetic data" in headline(record).title  # which is about synthetic data alone
     assert "TD3+BC, cvar 0.25 over futures" in markdown_scores(record)
+
+
+def test_synthetic_rows_that_are_not_imitated_are_synthetic_data_all_the_same(run):
+    """The presets' setting: the headline and the stage's card are of that comparison, also beside a planner's."""
+    path = run / "policies" / "td3bc-dawm" / "run.toml"
+    path.write_text(path.read_text().replace("batch_size = 256", 'batch_size = 256\nclone = "log"\nfocus = 0.1'))
+    around = {"policy": {"path": "../td3bc", "step": 7}, "model": {"path": "../../model"}, "env": "Hopper-v5"}
+    begin(run / "policies" / "td3bc-plan", "planner", around)
+    shutil.copy(run / "policies" / "td3bc" / "scores.json", run / "policies" / "td3bc-plan" / "scores.json")
+    set_returns(run, "td3bc", [[1000.0], [1010.0], [990.0]])
+    set_returns(run, "td3bc-dawm", [[1500.0], [1510.0], [1490.0]])
+    record = read_run(run)
+    assert headline(record).title == "Synthetic data helped"
+    assert {c.what: c.synthetic for c in comparisons(record)} == {
+        "real + synthetic, recorded actions imitated only": True,
+        "planning": False,
+    }
+    assert "points of score by synthetic data" in render(record)
+    assert "Rows of better episodes were drawn more often (policy.focus 0.1)." in markdown_scores(record)
 
 
 def test_a_planner_is_compared_with_the_policy_that_it_plans_around(run):
