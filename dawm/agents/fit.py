@@ -26,7 +26,7 @@ from dawm.agents.config import PolicyConfig
 from dawm.agents.expansion import Scaled, expanded, scaled_world
 from dawm.agents.focus import sharpness, trajectory_mass
 from dawm.agents.policy import TrainedPolicy, TrainedState, initial_state, member_keys, policy_of
-from dawm.agents.priority import known, novelty_mass, refreshed, uncertainty_mass
+from dawm.agents.priority import PriorityConfig, known, novelty_mass, refreshed, uncertainty_mass
 from dawm.agents.registry import make_agent
 from dawm.agents.targets import Target, one_step, over_futures
 from dawm.data.dataset import Dataset
@@ -92,32 +92,32 @@ def train_policy(
         made = made and _alone(made, outcomes.reward.shape[1])
     gain, size = _reward_gain(data, config), None if outcomes is None else outcomes.reward.shape[1]
     world = scaled_world(model, config.expansion, log, mean, scale, gain, size)
-    mass, sharp = _mass(config, data, real, outcomes), _sharpness(config, data)
+    mass, sharp = _mass(config.priority, data, real, outcomes, config.seed), _sharpness(config, data)
     if config.thin > 0:
         support = log_support(data, config.seed)
         real = real._replace(cloning=cloning_weights(support, real, config.thin))
         made = made and made._replace(cloning=cloning_weights(support, made, config.thin))
     prepare = functools.partial(_prepare, spec=spec, mean=mean, scale=scale, gain=gain)
 
-    def inputs_of(real: Transition, returns: Float[np.ndarray, " n"] | None) -> Pool | Fed:
-        """Of rows of the log, and the returns of their episodes where these say how often each is drawn."""
-        rows, drawn = (real, made), mass if returns is None else jnp.asarray(trajectory_mass(returns, sharp))
+    def mass_of(rows: Int[np.ndarray, " n"]) -> Float[Array, " n"] | None:
+        if config.focus == 1:
+            return mass
+        episode = np.searchsorted(data.episode_ends, rows, side="right")  # a whole one, also where a block cuts it
+        return jnp.asarray(trajectory_mass(data.returns[episode], sharp))
+
+    def inputs_of(real: Transition, mass: Float[Array, " n"] | None) -> Pool | Fed:
+        rows = real, made
         if made is not None and config.clone == "log":
             rows = only_the_log(real, made, synthetic_rows(config.ratio, config.batch_size) / config.batch_size)
         pool = make_pool(*rows, config.ratio, prepare=prepare)
-        return pool if world is None and drawn is None else Fed(pool, world, drawn)
-
-    def returns_of(rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"] | None:
-        if config.focus == 1:
-            return None
-        return data.returns[np.searchsorted(data.episode_ends, rows, side="right")]  # whole, also where a block cuts
+        return pool if world is None and mass is None else Fed(pool, world, mass)
 
     def block_inputs(i: int) -> Pool | Fed:
         assert stream is not None
         block = stream.block(i)
-        return inputs_of(block.data.transitions(), returns_of(block.rows))
+        return inputs_of(block.data.transitions(), mass_of(block.rows))
 
-    inputs = Feed(block_inputs) if stream is not None else inputs_of(real, returns_of(np.arange(len(data))))
+    inputs = inputs_of(real, mass_of(np.arange(len(data)))) if stream is None else Feed(block_inputs)
     run = None if folder is None else _start(folder, data, synthetic, futures, model, config)
     state = fit(
         policy_update(config, spec, one_step if futures is None else over_futures(config.risk, futures.members)),
@@ -139,7 +139,7 @@ def policy_update(config: PolicyConfig, spec: Spec, target: Target = one_step) -
     """The update of `run.loop.fit` on a pool of prepared transitions: all seeds, each on a batch of its own."""
     made = lambda target: over_seeds(make_agent(config.algo, spec, config.loop.steps, target))
     near, priority = made(target), config.priority
-    correction = priority.correction if config.focus == 1 else 0.0
+    correction = priority.correction if config.focus == 1 else 0.0  # focus is another log, not made up for
 
     def update(state, fed, key):
         del key  # keys come from the seed of each member and the count of updates, see above
@@ -183,21 +183,20 @@ def blocks_of(data: Dataset, config: PolicyConfig, *, futures: bool) -> Stream |
 
 
 def _mass(
-    config: PolicyConfig, data: Dataset, rows: Transition, outcomes: Prediction | None
+    config: PriorityConfig, data: Dataset, rows: Transition, outcomes: Prediction | None, seed: int
 ) -> Float[Array, " n"] | None:
-    """The mass of each row of the log that has a priority, where that is settled before the first update."""
-    priority = config.priority
-    if priority.kind == "novelty":
-        return jnp.asarray(novelty_mass(log_support(data, config.seed), rows, priority.exponent))
-    if priority.kind == "uncertainty":
+    """How often each row of the log is drawn by its priority, where that is settled before the first update."""
+    if config.kind == "novelty":
+        return jnp.asarray(novelty_mass(log_support(data, seed), rows, config.exponent))
+    if config.kind == "uncertainty":
         if outcomes is None:
             raise ConfigError("`priority.kind` uncertainty is the spread of futures: give them (--futures DIR).")
-        return jnp.asarray(uncertainty_mass(outcomes, rows, priority.exponent))
+        return jnp.asarray(uncertainty_mass(outcomes, rows, config.exponent))
     return None
 
 
 def _sharpness(config: PolicyConfig, data: Dataset) -> float:
-    """How much more often rows of better episodes are drawn; says so."""
+    """1 / τ of trajectory weighting, and a line on what it does to this log."""
     if config.focus == 1:
         return 0.0
     sharp = sharpness(data.returns, data.lengths, config.focus)
