@@ -232,13 +232,11 @@ def histogram(
         )
     taken = -math.inf
     for value, words in marks:
-        x, wide = x_axis(value), 6.0 * len(words)
-        level = 42 if x - wide / 2 > taken else 28
-        taken = max(taken, x + wide / 2) if level == 42 else taken
-        body += line(x, level + 4, x, y_axis.start, "mark")
-        body += text(
-            min(max(x, x_axis.start + wide / 2 - 20), x_axis.end - wide / 2 + 12), level, words, "mark-name", "middle"
-        )
+        x, wide = x_axis(value), 7.5 * len(words)
+        middle = min(max(x, x_axis.start + wide / 2 - 20), x_axis.end - wide / 2 + 12)  # inside the drawing
+        level = 42 if middle - wide / 2 > taken else 28
+        taken = max(taken, middle + wide / 2) if level == 42 else taken
+        body += line(x, level + 4, x, y_axis.start, "mark") + text(middle, level, words, "mark-name", "middle")
     return svg(Markup('<g class="c-ground">{}</g>').format(body), width, height, title, description)
 
 

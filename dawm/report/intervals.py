@@ -6,6 +6,7 @@ Drawn twice, wide with names at the left, and narrow with names above the rows; 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from markupsafe import Markup
 
 from dawm.report import numerals
 from dawm.report.drawing import Axis, line, span, svg, text
+
+NAME_WIDTH = 26  # characters of a policy's name that fit at the left of the wide drawing
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def _row(row: Row, axis: Axis, top: float, step: float, width: float, narrow: bo
         centre = top + 32
     else:
         centre = top + step / 2 - 6
-        body += text(0, centre + 5, row.name, "row-name") + text(width, centre + 5, words, "row-value", "end")
+        body += _name(row.name, centre + 5) + text(width, centre + 5, words, "row-value", "end")
     if row.band and all(map(math.isfinite, row.band)):
         body += line(axis(row.band[0]), centre, axis(row.band[1]), centre, "band")
     for s, seed in enumerate(row.episodes):
@@ -105,6 +108,13 @@ def _row(row: Row, axis: Axis, top: float, step: float, width: float, narrow: bo
         corners = f"{x:.1f},{centre - 7:.1f} {x + 7:.1f},{centre:.1f} {x:.1f},{centre + 7:.1f} {x - 7:.1f},{centre:.1f}"
         body += Markup('<polygon points="{}" class="estimate"/>').format(corners)
     return Markup('<g class="{}">{}</g>').format(row.style, body)
+
+
+def _name(name: str, y: float) -> Markup:
+    """A name at the left of its row, on as many lines as it needs, centred where one line would stand."""
+    lines = textwrap.wrap(name, NAME_WIDTH) or [""]
+    first = y - 8.5 * (len(lines) - 1)
+    return Markup().join(text(0, first + 17 * i, words, "row-name") for i, words in enumerate(lines))
 
 
 def _words(row: Row) -> str:

@@ -120,6 +120,9 @@ def headline(record: RunRecord) -> Verdict:
     if len(found) == 1:
         if found[0].interval is None:
             return Verdict("One seed cannot tell whether synthetic data helped", text, "open")
+        cloned = _cloned(record)
+        if helped[0] and cloned is not None and cloned > found[0].with_mean:
+            return Verdict("Synthetic data helped, but behaviour cloning is better", text, "open")
         titles = {
             True: "Synthetic data helped",
             False: "Synthetic data hurt",
@@ -150,15 +153,21 @@ def _sentence(c: Comparison, record: RunRecord) -> str:
 def _yardsticks(record: RunRecord) -> Iterator[str]:
     """What cloning the data reaches, and what the data themselves do, in the same units."""
     form, found = (numerals.score if record.references else numerals.significant), []
-    cloned = [m for p in record.policies if p.algorithm == "bc" and not p.additions and (m := seed_means(record, p))]
-    if cloned:
-        found.append(f"behaviour cloning reaches {form(float(np.mean(cloned[0])))}")
+    cloned = _cloned(record)
+    if cloned is not None:
+        found.append(f"behaviour cloning reaches {form(cloned)}")
     mean = score(record, dig(record.data, "returns", "mean"))
     if mean is not None:
         found.append(f"the data’s own episodes average {form(mean)}")
     if found:
         text = ", and ".join(found)
         yield text[0].upper() + text[1:] + "."
+
+
+def _cloned(record: RunRecord) -> float | None:
+    """The mean over seeds of behaviour cloning; None where none was scored."""
+    cloned = [m for p in record.policies if p.algorithm == "bc" and not p.additions and (m := seed_means(record, p))]
+    return float(np.mean(cloned[0])) if cloned else None
 
 
 def _without_comparison(record: RunRecord) -> Verdict:
@@ -257,6 +266,13 @@ def caveats(record: RunRecord) -> Iterator[str]:
             f"{_plural(min(seeds), 'seed').capitalize()} for each policy {'is' if min(seeds) == 1 else 'are'} few:"
             " another seed alone can move a score by more than the differences shown."
             f" Five or more are usual (--seeds {FEW_SEEDS})."
+        )
+    cloned = _cloned(record)
+    learners = [m for p, m in zip(record.policies, means, strict=True) if p.algorithm != "bc" and m]
+    if cloned is not None and learners and cloned > max(float(np.mean(m)) for m in learners):
+        yield (
+            "Behaviour cloning is above every learner here, as it often is after few updates: train for longer"
+            " (--policy.loop.steps) before taking any of them."
         )
     unfinished = [s.name for s in record.stages if not s.finished]
     if unfinished:

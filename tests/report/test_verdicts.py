@@ -76,6 +76,18 @@ def test_the_headline_follows_the_interval_of_the_difference(run, with_synthetic
     assert (found.title, found.tone) == (title, tone)
 
 
+def test_synthetic_data_are_not_praised_where_cloning_is_better(run):
+    set_returns(run, "td3bc", [[1000.0], [1010.0], [990.0]])
+    set_returns(run, "td3bc-dawm", [[1500.0], [1510.0], [1490.0]])
+    set_returns(run, "bc", [[1400.0]])
+    assert headline(read_run(run)).tone == "good"
+    assert not any("Behaviour cloning" in c for c in caveats(read_run(run)))
+    set_returns(run, "bc", [[1600.0]])
+    found = headline(read_run(run))
+    assert (found.title, found.tone) == ("Synthetic data helped, but behaviour cloning is better", "open")
+    assert any("Behaviour cloning is above every learner" in c for c in caveats(read_run(run)))
+
+
 def test_differences_are_in_points_of_score_or_in_raw_return(run):
     set_returns(run, "td3bc", [[LOW, LOW + 2], [LOW]])
     set_returns(run, "td3bc-dawm", [[HIGH], [HIGH]])
