@@ -25,7 +25,8 @@ def test_a_long_name_is_broken_within_its_column():
     assert " ".join(words for *_, words in wide) == name
     assert all(len(words) <= NAME_WIDTH for *_, words in wide)
     heights = [y for _, y, _ in wide]
-    assert len(heights) > 1 and min(np.diff(heights)) >= 16
+    assert len(heights) > 1
+    assert min(np.diff(heights)) >= 16
     assert name in chart  # whole in the narrow drawing, where it has a line of its own
 
 
