@@ -271,8 +271,8 @@ def caveats(record: RunRecord) -> Iterator[str]:
     learners = [m for p, m in zip(record.policies, means, strict=True) if p.algorithm != "bc" and m]
     if cloned is not None and learners and cloned > max(float(np.mean(m)) for m in learners):
         yield (
-            "Behaviour cloning is above every learner here, as it often is after few updates: train for longer"
-            " (--policy.loop.steps) before taking any of them."
+            "Behaviour cloning is above every learner here. If their updates were few, give them more"
+            " (--set policy.loop.steps=N) before you take any of them."
         )
     unfinished = [s.name for s in record.stages if not s.finished]
     if unfinished:

@@ -85,7 +85,7 @@ def test_synthetic_data_are_not_praised_where_cloning_is_better(run):
     set_returns(run, "bc", [[1600.0]])
     found = headline(read_run(run))
     assert (found.title, found.tone) == ("Synthetic data helped, but behaviour cloning is better", "open")
-    assert any("Behaviour cloning is above every learner" in c for c in caveats(read_run(run)))
+    assert any("above every learner here" in c and "--set policy.loop.steps=N" in c for c in caveats(read_run(run)))
 
 
 def test_differences_are_in_points_of_score_or_in_raw_return(run):
