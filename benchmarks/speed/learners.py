@@ -68,14 +68,15 @@ def ours(kind: str, settings: Settings) -> Work:
     from benchmarks.speed.chunk import chunk_of
     from dawm.agents.config import PolicyConfig
     from dawm.agents.fit import policy_update
-    from dawm.agents.policy import initial_state
+    from dawm.agents.policy import initial_state, seeds_of
     from dawm.agents.registry import AGENTS
     from dawm.data.sampling import make_pool
 
     count, nothing = updates(settings), np.zeros(HOPPER.obs_dim, np.float32)
     config = PolicyConfig(algo=AGENTS[kind][0](), batch_size=BATCH)
     state = initial_state(config, HOPPER, nothing, nothing + 1)
-    return Work(chunk_of(policy_update(config, HOPPER), state, make_pool(rows()), count), count, flops(kind))
+    call = chunk_of(policy_update(config, HOPPER), state, make_pool(rows()), count, seeds_of(config))
+    return Work(call, count, flops(kind))
 
 
 def in_torch(kind: str, settings: Settings) -> Work:

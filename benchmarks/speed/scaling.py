@@ -102,7 +102,7 @@ def _updates(spec: Spec, rows: int, seeds: int, settings: Settings) -> Callable[
     from benchmarks.speed.chunk import chunk_of
     from dawm.agents.config import PolicyConfig
     from dawm.agents.fit import policy_update
-    from dawm.agents.policy import initial_state
+    from dawm.agents.policy import initial_state, seeds_of
     from dawm.data.sampling import make_pool
 
     rng, nothing = np.random.default_rng(0), np.zeros(spec.obs_dim, np.float32)
@@ -111,7 +111,8 @@ def _updates(spec: Spec, rows: int, seeds: int, settings: Settings) -> Callable[
     log = Transition(obs, action, normal(rows), obs, action, np.zeros(rows, bool), np.full(rows, -1))
     config = PolicyConfig(seeds=seeds)
     state = initial_state(config, spec, nothing, nothing + 1)
-    return chunk_of(policy_update(config, spec), state, make_pool(log), settings.either(UPDATES, 2))
+    count = settings.either(UPDATES, 2)
+    return chunk_of(policy_update(config, spec), state, make_pool(log), count, seeds_of(config))
 
 
 def training_of(horizon: int, settings: Settings) -> Callable[[], Any]:

@@ -1,7 +1,7 @@
-"""What an offline RL algorithm is here: three pure functions over one state pytree, and how several seeds share them.
+"""What an offline RL algorithm is here: three pure functions over one state pytree.
 
 A learner sees observations that were standardised and actions in [-1, 1] (`agents/fit.py` prepares them), and never an
-environment. It is written for one seed. `over_seeds` maps it over a leading axis of its state.
+environment. It is written for one seed (`run.members` trains several).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dawm.types import Transition
@@ -51,31 +50,3 @@ def check_updates(learning_rate: float, discount: float, target_update_rate: flo
         raise ValueError(f"discount must be between 0 and 1, got {discount}")
     if not 0 < target_update_rate <= 1:
         raise ValueError(f"target_update_rate must be in (0, 1], got {target_update_rate}")
-
-
-def over_seeds(learner: Learner) -> Learner:
-    """The same algorithm for m seeds at once: keys (m,), batch leaves (m, B, ...), metrics (m,), state leaves (m, ...).
-
-    `state.step` alone stays a scalar, shared by all seeds. A `lax.cond` on it therefore remains a branch under the map;
-    on a mapped counter it would turn into a select that computes both sides for every seed.
-    """
-
-    def init(keys):
-        return _with_step(eqx.filter_vmap(learner.init)(keys), jnp.zeros((), jnp.int32))
-
-    def update(state, batch, keys):
-        step = state.step
-
-        @eqx.filter_vmap
-        def one(state, batch, key):
-            state, metrics = learner.update(_with_step(state, step), batch, key)
-            return _with_step(state, None), metrics
-
-        state, metrics = one(_with_step(state, None), batch, keys)
-        return _with_step(state, step + 1), metrics
-
-    return Learner(init, update, learner.policy, learner.value)
-
-
-def _with_step(state: Any, step: Array | None) -> Any:
-    return eqx.tree_at(lambda s: s.step, state, step, is_leaf=lambda leaf: leaf is None)

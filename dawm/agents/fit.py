@@ -1,4 +1,4 @@
-"""Training a policy: prepare the transitions, draw a batch for each seed, update all seeds in one program.
+"""Training a policy: prepare the transitions, then draw a batch and update the learner, all seeds in one program.
 
 Observations are standardised and rewards scaled with the statistics of the real log, also where rows are synthetic, so
 that real and synthetic transitions are in the same units. Actions are mapped to [-1, 1].
@@ -14,18 +14,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from dawm.agents.base import over_seeds
 from dawm.agents.cloning import cloning_weights, log_support, only_the_log
 from dawm.agents.config import PolicyConfig
 from dawm.agents.expansion import Scaled, expanded, scaled_world
 from dawm.agents.focus import sharpness, trajectory_mass
-from dawm.agents.policy import TrainedPolicy, TrainedState, initial_state, member_keys, policy_of
+from dawm.agents.policy import TrainedPolicy, TrainedState, initial_state, policy_of, seeds_of
 from dawm.agents.priority import PriorityConfig, known, novelty_mass, refreshed, uncertainty_mass
 from dawm.agents.registry import make_agent
 from dawm.agents.targets import Target, one_step, over_futures
@@ -129,6 +127,7 @@ def train_policy(
         monitor=monitor and (lambda step, state: monitor(step, policy_of(state, spec, config, step, data.info.name))),
         label=f"policy ({config.algo.kind})",
         layout=split_seeds(config.seeds),
+        members=seeds_of(config),
     )
     if run is not None:
         run.finish()
@@ -136,32 +135,26 @@ def train_policy(
 
 
 def policy_update(config: PolicyConfig, spec: Spec, target: Target = one_step) -> Update:
-    """The update of `run.loop.fit` on a pool of prepared transitions: all seeds, each on a batch of its own."""
-    made = lambda target: over_seeds(make_agent(config.algo, spec, config.loop.steps, target))
+    """The update of `run.loop.fit` on a pool of prepared transitions: of one seed."""
+    made = lambda target: make_agent(config.algo, spec, config.loop.steps, target)
     near, priority = made(target), config.priority
     correction = priority.correction if config.focus == 1 else 0.0  # focus is another log, not made up for
 
     def update(state, fed, key):
-        del key  # keys come from the seed of each member and the count of updates, see above
         pool, world, mass = fed if isinstance(fed, Fed) else Fed(fed, None, None)
         learner = near if world is None else made(expanded(config.expansion, config.risk, world))
-        fold = jax.vmap(lambda member: jr.split(jr.fold_in(member, state.learner.step)))
-        key_batch, key_update = fold(member_keys(config)).T
+        key_batch, key_update = jr.split(key)
         if mass is None and state.mass is None:
-            batch = jax.vmap(lambda key: draw(pool, key, config.batch_size))(key_batch)
+            batch = draw(pool, key_batch, config.batch_size)
             inner, metrics = learner.update(state.learner, batch, key_update)
             return TrainedState(inner, state.standardise), metrics
 
-        choose = lambda mass, key: draw_prioritised(pool, mass, key, config.batch_size, correction)
-        if mass is None:
-            index, batch = jax.vmap(choose)(jax.vmap(known)(state.mass), key_batch)
-        else:
-            index, batch = jax.vmap(choose, in_axes=(None, 0))(mass, key_batch)
+        mass = known(state.mass) if mass is None else mass
+        index, batch = draw_prioritised(pool, mass, key_batch, config.batch_size, correction)
         inner, metrics = learner.update(state.learner, batch, key_update)
         error, kept = metrics.pop("critic/td_error", None), state.mass
-        if kept is not None:
-            again = lambda mass, index, error: refreshed(mass, index, error, priority.exponent)
-            kept = jax.vmap(again)(kept, index, error)
+        if kept is not None and error is not None:
+            kept = refreshed(kept, index, error, priority.exponent)
         return TrainedState(inner, state.standardise, kept), metrics
 
     return update

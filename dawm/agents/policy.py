@@ -16,17 +16,16 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dawm.agents.base import over_seeds
 from dawm.agents.config import PolicyConfig
 from dawm.agents.priority import UNSEEN
 from dawm.agents.registry import make_agent
 from dawm.errors import ConfigError
 from dawm.run.config import from_dict
 from dawm.run.folder import RunFolder
+from dawm.run.members import Members
 from dawm.types import Spec
 
 
@@ -181,15 +180,22 @@ def initial_state(config: PolicyConfig, spec: Spec, mean: np.ndarray, scale: np.
 
     `rows` is the number of rows of the log, which priorities need.
     """
-    learner = over_seeds(make_agent(config.algo, spec, config.loop.steps))
-    state = eqx.filter_jit(learner.init)(member_keys(config))
+    learner = make_agent(config.algo, spec, config.loop.steps)
+
+    @eqx.filter_jit
+    def begun(keys):
+        return eqx.tree_at(lambda s: s.step, eqx.filter_vmap(learner.init)(keys), jnp.zeros((), jnp.int32))
+
+    state = begun(seeds_of(config).keys(config.seed))
     mass = jnp.full((config.seeds, rows), UNSEEN) if config.priority.kind == "td_error" else None
     return TrainedState(state, Standardise(jnp.asarray(mean), jnp.asarray(scale)), mass)
 
 
-def member_keys(config: PolicyConfig) -> Array:
-    """The key of each member, (m,)."""
-    return jax.vmap(jr.key)(config.seed + jnp.arange(config.seeds))
+def seeds_of(config: PolicyConfig) -> Members:
+    """The members of a `TrainedState`: they share the count of updates, on which a learner's branches depend and which
+    must therefore not be mapped over, and the statistics of the log.
+    """
+    return Members(config.seeds, lambda s: [s.learner.step, s.standardise.mean, s.standardise.scale])
 
 
 def policy_of(state: TrainedState, spec: Spec, config: PolicyConfig, step: int, dataset: str) -> TrainedPolicy:

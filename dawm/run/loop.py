@@ -23,6 +23,7 @@ import numpy as np
 from dawm.errors import ConfigError, NumericalError
 from dawm.run.feed import Feed, fed
 from dawm.run.folder import RunFolder
+from dawm.run.members import Members
 from dawm.run.mesh import Layout
 from dawm.run.metrics import plain
 from dawm.run.progress import progress_bar
@@ -48,27 +49,44 @@ class LoopConfig:
 
 
 def compile_updates(
-    update: Update, count: int, layout: Layout = ALONE
+    update: Update, count: int, layout: Layout = ALONE, members: Members | None = None
 ) -> Callable[..., tuple[Any, dict[str, jax.Array]]]:
     """`run(state, data, key, first)`: `count` updates in one program; metrics gain a leading axis of `count`.
+
+    With `members`, `update` is of one of them, `state` is of all, and `key` is what `members.keys` gives.
 
     The state is donated: the caller must not use the one it passed in. It keeps its places of `layout` from update to
     update, so that the next call needs no other program and moves nothing.
     """
+    in_turn = members is not None and layout.devices == 1 and jax.default_backend() == "cpu"
 
     @eqx.filter_jit(donate="all-except-first")
     def run(inputs: tuple[Any, jax.Array, jax.Array], state: Any) -> tuple[Any, dict[str, jax.Array]]:
         data, key, first = inputs
-        dynamic, static = eqx.partition(state, eqx.is_array)
-
-        def step(dynamic, k):
-            state, metrics = update(eqx.combine(dynamic, static), data, jr.fold_in(key, k))
-            return layout.kept(eqx.filter(state, eqx.is_array)), metrics
-
-        dynamic, metrics = jax.lax.scan(step, dynamic, first + jnp.arange(count))
-        return eqx.combine(dynamic, static), metrics
+        steps = first + jnp.arange(count)
+        if members is None:
+            return _scanned(update, state, data, steps, lambda k: jr.fold_in(key, k), layout)
+        if in_turn:
+            chunk = lambda state, key: _scanned(update, state, data, steps, lambda k: jr.fold_in(key, k), layout)
+            return members.in_turn(chunk, state, key)
+        fold = lambda k: jax.vmap(jr.fold_in, (0, None))(key, k)
+        return _scanned(members.at_once(update), state, data, steps, fold, layout)
 
     return lambda state, data, key, first: run((data, key, jnp.asarray(first)), state)
+
+
+def _scanned(
+    update: Update, state: Any, data: Any, steps: jax.Array, key_of: Callable[[jax.Array], jax.Array], layout: Layout
+) -> tuple[Any, dict[str, jax.Array]]:
+    """One update for each of `steps`."""
+    dynamic, static = eqx.partition(state, eqx.is_array)
+
+    def step(dynamic, k):
+        state, metrics = update(eqx.combine(dynamic, static), data, key_of(k))
+        return layout.kept(eqx.filter(state, eqx.is_array)), metrics
+
+    dynamic, metrics = jax.lax.scan(step, dynamic, steps)
+    return eqx.combine(dynamic, static), metrics
 
 
 def fit(
@@ -82,8 +100,10 @@ def fit(
     monitor: Callable[[int, S], dict[str, Any]] | None = None,
     label: str = "training",
     layout: Layout = ALONE,
+    members: Members | None = None,
 ) -> S:
-    """Apply `update(state, data, key) -> (state, metrics)` `config.steps` times; returns the last state.
+    """Apply `update(state, data, key) -> (state, metrics)` `config.steps` times; returns the last state. With `members`
+    the update is of one of them, and `state` holds them all.
 
     `data` may be a `Feed`, which gives each chunk data of its own.
 
@@ -107,7 +127,8 @@ def fit(
             folder.metrics.truncate(-1)
     state = layout.placed(state)
     data = data.then(layout.copied) if isinstance(data, Feed) else layout.copied(data)
-    key, compiled, begun = jr.key(seed), {}, time.monotonic()
+    key = jr.key(seed) if members is None else members.keys(seed)
+    compiled, begun = {}, time.monotonic()
 
     with (
         progress_bar(label, config.steps, "updates", start) as advance,
@@ -118,7 +139,7 @@ def fit(
         while step < config.steps:
             count = min(config.chunk, config.steps - step)
             if count not in compiled:
-                compiled[count] = compile_updates(update, count, layout)
+                compiled[count] = compile_updates(update, count, layout, members)
             state, metrics = compiled[count](state, inputs(step // config.chunk), key, step)
             metrics = {name: np.asarray(value) for name, value in metrics.items()}
             _check_finite(metrics, step, label)

@@ -16,13 +16,16 @@ from scipy.stats import norm
 from toys import rows
 
 from dawm.agents.actors import GaussianActor
-from dawm.agents.base import over_seeds
 from dawm.agents.bc import BCConfig, make_bc
+from dawm.agents.config import PolicyConfig
 from dawm.agents.critics import TwinCritic, bellman_target, expectile_loss, moved
+from dawm.agents.fit import policy_update
 from dawm.agents.iql import IQLConfig, make_iql
+from dawm.agents.policy import initial_state, seeds_of
 from dawm.agents.quantile import levels, quantile_loss, read_at_levels
 from dawm.agents.rebrac import ReBRACConfig, make_rebrac
 from dawm.agents.td3bc import TD3BCConfig, make_td3bc
+from dawm.data.sampling import make_pool
 from dawm.types import Spec
 
 SPEC = Spec(2, 1, (-1.0,), (1.0,))
@@ -139,16 +142,16 @@ def test_td3bc_moves_actor_and_targets_every_second_update_only():
 
 def test_the_delayed_update_stays_a_branch_when_seeds_are_mapped():
     """A branch that was turned into a select would compute the actor's update at every step."""
-    learner = over_seeds(make_td3bc(TD3BCConfig(width=8), SPEC, 10))
-    keys = jr.split(jr.key(0), 3)
-    state = jax.jit(learner.init)(keys)
-    batch = jax.tree.map(lambda leaf: np.stack([leaf] * 3), BATCH)
+    config = PolicyConfig(TD3BCConfig(width=8), batch_size=4, seeds=3)
+    state = initial_state(config, SPEC, np.zeros(SPEC.obs_dim), np.ones(SPEC.obs_dim))
+    seeds, pool = seeds_of(config), make_pool(BATCH)
+    update, keys = seeds.at_once(policy_update(config, SPEC)), seeds.keys(0)
     dynamic, static = eqx.partition(state, eqx.is_array)
-    jaxpr = jax.make_jaxpr(lambda d: eqx.filter(learner.update(eqx.combine(d, static), batch, keys)[0], eqx.is_array))(
-        dynamic
-    )
-    assert [e.primitive.name for e in jaxpr.jaxpr.eqns].count("cond") == 1
-    assert state.step.shape == jax.eval_shape(learner.update, state, batch, keys)[0].step.shape == ()
+    arrays = lambda d: eqx.filter(update(eqx.combine(d, static), pool, keys)[0], eqx.is_array)
+    assert [e.primitive.name for e in jax.make_jaxpr(arrays)(dynamic).jaxpr.eqns].count("cond") == 1
+    after = jax.eval_shape(arrays, dynamic)
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, dynamic)
+    assert after.learner.step.shape == ()
 
 
 @pytest.mark.parametrize("advantage", ["raw", "scaled"])

@@ -23,7 +23,7 @@ import numpy as np
 
 from dawm.agents.config import PolicyConfig
 from dawm.agents.fit import policy_update, train_policy
-from dawm.agents.policy import initial_state
+from dawm.agents.policy import initial_state, seeds_of
 from dawm.agents.td3bc import TD3BCConfig
 from dawm.data.sampling import make_pool
 from dawm.diffusion.process import ProcessConfig
@@ -121,7 +121,8 @@ def chunks(data) -> dict[str, np.ndarray]:
     nothing = np.zeros(spec.obs_dim, np.float32)
     pool = layout.copied(make_pool(data.transitions()))
     state = layout.placed(initial_state(POLICY, spec, nothing, nothing + 1, len(data)))
-    run, key = compile_updates(policy_update(POLICY, spec), LOOP.chunk, layout), jr.key(0)
+    members = seeds_of(POLICY)
+    run, key = compile_updates(policy_update(POLICY, spec), LOOP.chunk, layout, members), members.keys(0)
     state, _ = run(state, pool, key, 0)
     places, compiled = [leaf.sharding for leaf in jax.tree.leaves(state)], len(events)
     state, _ = jax.block_until_ready(run(state, pool, key, LOOP.chunk))
