@@ -6,11 +6,12 @@ scored on the same tasks are compared, with as many seeds on each; the facts nam
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from dawm.errors import ConfigError
 from dawm.evaluate.statistics import (
     improvement_interval,
     iqm,
@@ -26,12 +27,15 @@ Methods = dict[str, dict[str, Any]]
 BaseOf = Callable[[dict[str, Any], Methods], dict[str, Any] | None]
 
 
-def overall_facts(tasks: list[dict[str, Any]], base_of: BaseOf) -> dict[str, Any] | None:
+def overall_facts(tasks: list[dict[str, Any]], base_of: BaseOf, only: Sequence[str] = ()) -> dict[str, Any] | None:
     """Aggregates over tasks and seeds as JSON values; None where there is nothing to compare.
 
-    `tasks` are those of `read_results`, `base_of(method, methods of a task)` is what a method is compared with.
+    `tasks` are those of `read_results`, `base_of(method, methods of a task)` is what a method is compared with. With
+    `only`, on the tasks that these methods were all scored on; raises ConfigError where one of them was not scored.
     """
     by_task = {t["dataset"]: {m["method"]: m for m in t["methods"] if m["scored"]} for t in tasks}
+    if only:
+        by_task = _of_all(by_task, only)
     scored: dict[str, set[str]] = {}
     for task, methods in by_task.items():
         for name, method in methods.items():
@@ -50,6 +54,17 @@ def overall_facts(tasks: list[dict[str, Any]], base_of: BaseOf) -> dict[str, Any
         "methods": [_facts(name, matrices, bases[name]) for name in matrices],
         "profiles": _profiles(matrices),
     }
+
+
+def _of_all(by_task: dict[str, Methods], only: Sequence[str]) -> dict[str, Methods]:
+    """The tasks on which all of these methods were scored, with these alone."""
+    known = sorted({name for methods in by_task.values() for name in methods})
+    if unknown := [name for name in only if name not in known]:
+        raise ConfigError(f"no task has scores of `{unknown[0]}`; there are scores of {', '.join(known)}.")
+    kept = {task: {name: methods[name] for name in only} for task, methods in by_task.items() if {*only} <= {*methods}}
+    if not kept:
+        raise ConfigError(f"no task has scores of all of {', '.join(only)}: name fewer methods.")
+    return kept
 
 
 def common_tasks(scored: dict[str, set[str]]) -> list[str]:
@@ -94,8 +109,8 @@ def _profiles(matrices: dict[str, np.ndarray]) -> dict[str, Any]:
     return {"scores": at.tolist(), "methods": lines}
 
 
-def overall_section(facts: dict[str, Any] | None) -> str:
-    """The aggregates as Markdown; empty where there are none."""
+def overall_section(facts: dict[str, Any] | None, *, drawn: bool = True) -> str:
+    """The aggregates as Markdown; empty where there are none. `drawn`: the profiles are in a file beside it."""
     if facts is None:
         return ""
     rows = []
@@ -107,9 +122,9 @@ def overall_section(facts: dict[str, Any] | None) -> str:
     said = (
         f"Over {', '.join(facts['tasks'])}: the interquartile mean over tasks and seeds, and the probability that a"
         " seed of the method beats one of what it is compared with (ties half, mean over tasks); intervals from a"
-        " bootstrap over seeds, stratified by task, so none from one seed (Agarwal et al. 2021). The share of runs"
-        " above each score is in profiles.svg."
+        " bootstrap over seeds, stratified by task, so none from one seed (Agarwal et al. 2021)."
     )
+    said += " The share of runs above each score is in profiles.svg." if drawn else ""
     if facts["left_out"]:
         said += f" Left out, because not scored on all of these with as many seeds: {', '.join(facts['left_out'])}."
     return f"## All tasks\n\n{said}\n\n{markdown_table(header, rows)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dawm.errors import ConfigError
 from dawm.run.folder import RunFolder
 from dawm.sweep.overall import common_tasks, overall_facts, overall_section
 from dawm.sweep.profiles import write_profiles
@@ -59,6 +60,21 @@ def test_aggregates_by_hand():
     assert "| td3bc-dawm | 2 | 35.0 [" in text
     assert "| td3bc | 0.56 [0.50, 0.75] |" in text
     assert "with as many seeds: iql." in text
+
+
+def test_named_methods_are_compared_on_the_tasks_that_they_share():
+    over_td3bc = lambda method, methods: None if method["method"] == "td3bc" else methods["td3bc"]
+    facts = overall_facts(TASKS, over_td3bc, ["iql", "td3bc"])
+    assert facts["tasks"] == ["a"]  # where iql was scored
+    assert facts["left_out"] == []
+    assert [(m["method"], m["iqm"]) for m in facts["methods"]] == [("iql", 1.5), ("td3bc", 5.0)]
+    assert facts["methods"][0]["improvement"]["value"] == 0.5  # both beat 0 and lose to 10
+    assert "profiles.svg" not in overall_section(facts, drawn=False)
+    with pytest.raises(ConfigError, match="no task has scores of `mopo`; there are scores of iql, plan, td3bc"):
+        overall_facts(TASKS, over_td3bc, ["td3bc", "mopo"])
+    apart = [task("a", method("x", [1.0])), task("b", method("y", [1.0]))]
+    with pytest.raises(ConfigError, match="scores of all of x, y"):
+        overall_facts(apart, over_td3bc, ["x", "y"])
 
 
 def test_one_seed_has_no_interval():
