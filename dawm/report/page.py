@@ -121,13 +121,15 @@ def _stage_cards(record: RunRecord) -> list[dict[str, str]]:
 
 
 def _policy_card(record: RunRecord) -> tuple[str, str, verdicts.Verdict]:
-    found, headline = [c for c in verdicts.comparisons(record) if c.synthetic], verdicts.headline(record)
+    found, headline = verdicts.comparisons(record), verdicts.headline(record)
     form, unit = (numerals.score, "points of score") if record.references else (significant, "of return")
-    if len(found) > 1:
-        helped = sum(c.helped is True for c in found)
-        return f"{helped} of {len(found)}", "learners clearly helped", headline
-    if found:
-        return numerals.signed(found[0].difference, form), f"{unit} by synthetic data", headline
+    groups = {"synthetic data": [c for c in found if c.synthetic], "the planner": [c for c in found if c.planned]}
+    helpful = lambda what: max((c.difference for c in groups[what] if c.helped), default=0.0)
+    if shown := [what for what in sorted(groups, key=helpful, reverse=True) if groups[what]]:
+        what, group = shown[0], groups[shown[0]]
+        if len(group) > 1:
+            return f"{sum(c.helped is True for c in group)} of {len(group)}", f"learners helped by {what}", headline
+        return numerals.signed(group[0].difference, form), f"{unit} by {what}", headline
     scored = [m for p in record.policies if (m := verdicts.seed_means(record, p))]
     if len(scored) == 1:
         return form(sum(scored[0]) / len(scored[0])), "mean score" if record.references else "mean return", headline

@@ -1,6 +1,7 @@
 """What the numbers mean, in words, with the limits said first to whoever would overread them.
 
-Whether synthetic data helped is judged on the difference of two means over training seeds with Welch's 95 % interval,
+Whether synthetic data or a planner helped is judged on the difference of two means over training seeds with Welch's
+95 % interval,
 
     d +- t(0.975, nu) s,   s^2 = v1/n1 + v2/n2,   nu = s^4 / ((v1/n1)^2/(n1-1) + (v2/n2)^2/(n2-1))
 
@@ -38,13 +39,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A learner with synthetic data or futures against the same learner without, in points of score (or of raw
-    return).
+    """A learner with synthetic data, futures or a planner around it against the same learner without, in points of
+    score (or of raw return).
     """
 
     learner: str
     what: str  # it was given
-    synthetic: bool  # and nothing else
+    synthetic: bool  # synthetic data and nothing else
+    planned: bool  # a planner around it; both False: something that the headline is not about
     with_mean: float
     without_mean: float
     difference: float
@@ -105,49 +107,75 @@ def comparisons(record: RunRecord) -> list[Comparison]:
             difference, interval = welch(a, b)
             name = ALGORITHMS.get(policy.algorithm, policy.algorithm)
             means = float(np.mean(a)), float(np.mean(b))
-            given = additions_name(policy), policy.additions == ("synthetic",)
+            given = additions_name(policy), policy.additions == ("synthetic",), policy.kind == "planner"
             found.append(Comparison(name, *given, *means, difference, interval, (len(a), len(b))))
     return found
 
 
 def headline(record: RunRecord) -> Verdict:
-    """The ten-second answer."""
-    found = [c for c in comparisons(record) if c.synthetic]
-    if not found:
+    """The ten-second answer: what synthetic data did, and what the planner did."""
+    found = comparisons(record)
+    groups = {"synthetic data": [c for c in found if c.synthetic], "the planner": [c for c in found if c.planned]}
+    groups = {what: group for what, group in groups.items() if group}
+    if not groups:
         return _without_comparison(record)
-    text = " ".join([*(_sentence(c, record) for c in found), *_yardsticks(record)])
-    helped = [c.helped for c in found]
-    if len(found) == 1:
-        if found[0].interval is None:
-            return Verdict("One seed cannot tell whether synthetic data helped", text, "open")
-        cloned = _cloned(record)
-        if helped[0] and cloned is not None and cloned > found[0].with_mean:
-            return Verdict("Synthetic data helped, but behaviour cloning is better", text, "open")
-        titles = {
-            True: "Synthetic data helped",
-            False: "Synthetic data hurt",
-            None: "No clear effect of synthetic data",
-        }
-        return Verdict(titles[helped[0]], text, {True: "good", False: "bad", None: "open"}[helped[0]])
-    won, lost = helped.count(True), helped.count(False)
+    judged = [c for group in groups.values() for c in group]
+    text = " ".join([*(_sentence(c, record) for c in judged), *_yardsticks(record)])
+    if all(c.interval is None for c in judged):
+        return Verdict(f"One seed cannot tell whether {' or '.join(groups)} helped", text, "open")
+    findings = [_finding(what, group) for what, group in groups.items()]
+    if all(title is None for title, _ in findings):
+        learners = max(map(len, groups.values()))
+        on = f" on {_plural(learners, 'learner')}" if learners > 1 else ""
+        return Verdict(f"No clear effect of {' or '.join(groups)}{on}", text, "open")
+    clear = [(title, tone) for title, tone in findings if title]
+    title, tones = _joined([title for title, _ in clear]), {tone for _, tone in clear}
+    title += "".join(f"; no clear effect of {what}" for what, (t, _) in zip(groups, findings, strict=True) if not t)
+    tone = tones.pop() if len(tones) == 1 else "open"
+    cloned, helped = _cloned(record), [c.with_mean for c in judged if c.helped]
+    if helped and cloned is not None and cloned > max(helped):
+        return Verdict(f"{title}, but behaviour cloning is better", text, "open")
+    return Verdict(title, text, tone)
+
+
+def _finding(what: str, group: list[Comparison]) -> tuple[str | None, str]:
+    """(what it did to the learners, the tone); None where nothing is clear."""
+    won, lost = (sum(c.helped is wanted for c in group) for wanted in (True, False))
     if not won and not lost:
-        return Verdict(f"No clear effect of synthetic data on {_plural(len(found), 'learner')}", text, "open")
-    title = f"Synthetic data helped {won} of {len(found)} learners" + (f" and hurt {lost}" if lost else "")
-    return Verdict(title, text, "good" if won == len(found) else "bad" if lost and not won else "open")
+        return None, "open"
+    if len(group) == 1:
+        return (f"{what} helped", "good") if won else (f"{what} hurt", "bad")
+    title = f"{what} helped {won} of {len(group)} learners" + (f" and hurt {lost}" if lost else "")
+    return title, "good" if won == len(group) else "bad" if lost and not won else "open"
+
+
+def _joined(titles: list[str]) -> str:
+    """'A helped; b hurt', and 'A and b helped' where both did."""
+    for verb in (" helped", " hurt"):
+        if all(title.endswith(verb) for title in titles):
+            return _sentence_case(" and ".join(title.removesuffix(verb) for title in titles) + verb)
+    return _sentence_case("; ".join(titles))
+
+
+def _sentence_case(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _sentence(c: Comparison, record: RunRecord) -> str:
     form = numerals.score if record.references else numerals.significant
     unit = "points of normalised score" if record.references else "of return"
+    with_it, without = (
+        ("with a planner around it", "without") if c.planned else ("on real and synthetic data", "on real data alone")
+    )
     text = (
-        f"{c.learner} on real and synthetic data reaches a mean of {form(c.with_mean)}; on real data alone it reaches"
+        f"{c.learner} {with_it} reaches a mean of {form(c.with_mean)}; {without} it reaches"
         f" {form(c.without_mean)}: a difference of {numerals.signed(c.difference, form)} {unit}"
     )
     if c.interval is None:
         return text + f" ({_plural(min(c.seeds), 'seed')}, so no interval)."
     low, high = (numerals.signed(v, form) for v in c.interval)
     seeds = f"{_plural(c.seeds[0], 'seed')} {'each' if c.seeds[0] == c.seeds[1] else f'against {c.seeds[1]}'}"
-    return text + f", 95 % interval {low} to {high} ({seeds})."
+    return text + f", 95 % interval {low} to {high} ({seeds})."
 
 
 def _yardsticks(record: RunRecord) -> Iterator[str]:
@@ -160,8 +188,7 @@ def _yardsticks(record: RunRecord) -> Iterator[str]:
     if mean is not None:
         found.append(f"the data’s own episodes average {form(mean)}")
     if found:
-        text = ", and ".join(found)
-        yield text[0].upper() + text[1:] + "."
+        yield _sentence_case(", and ".join(found)) + "."
 
 
 def _cloned(record: RunRecord) -> float | None:

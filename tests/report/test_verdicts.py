@@ -88,6 +88,48 @@ def test_synthetic_data_are_not_praised_where_cloning_is_better(run):
     assert any("above every learner here" in c and "--set policy.loop.steps=N" in c for c in caveats(read_run(run)))
 
 
+PLAIN, BETTER, WORSE = [[1000.0], [1010.0], [990.0]], [[1500.0], [1510.0], [1490.0]], [[500.0], [510.0], [490.0]]
+UNCLEAR, BEST = [[900.0], [1000.0], [1150.0]], [[2000.0], [2010.0], [1990.0]]
+
+
+@pytest.mark.parametrize(
+    ("with_synthetic", "planned", "cloned", "title", "tone", "card"),
+    [
+        (BETTER, BEST, None, "Synthetic data and the planner helped", "good", "by the planner"),
+        (BETTER, WORSE, None, "Synthetic data helped; the planner hurt", "open", "by synthetic data"),
+        (UNCLEAR, BETTER, None, "The planner helped; no clear effect of synthetic data", "good", "by the planner"),
+        (WORSE, UNCLEAR, None, "Synthetic data hurt; no clear effect of the planner", "bad", "by synthetic data"),
+        (UNCLEAR, UNCLEAR, None, "No clear effect of synthetic data or the planner", "open", "by synthetic data"),
+        (WORSE, WORSE, None, "Synthetic data and the planner hurt", "bad", "by synthetic data"),
+        (None, BETTER, None, "The planner helped", "good", "by the planner"),
+        (None, [[1500.0]], None, "One seed cannot tell whether the planner helped", "open", "by the planner"),
+        (BETTER, BEST, [[1600.0]], "Synthetic data and the planner helped", "good", "by the planner"),
+        (
+            UNCLEAR, BETTER, [[1600.0]],
+            "The planner helped; no clear effect of synthetic data, but behaviour cloning is better", "open",
+            "by the planner",
+        ),
+    ],
+)  # fmt: skip
+def test_the_headline_speaks_of_the_planner_too(run, with_synthetic, planned, cloned, title, tone, card):
+    around = {"policy": {"path": "../td3bc", "step": 7}, "model": {"path": "../../model"}, "env": "Hopper-v5"}
+    begin(run / "policies" / "td3bc-plan", "planner", around)
+    shutil.copy(run / "policies" / "td3bc" / "scores.json", run / "policies" / "td3bc-plan" / "scores.json")
+    if with_synthetic is None:
+        shutil.rmtree(run / "policies" / "td3bc-dawm")
+    else:
+        set_returns(run, "td3bc-dawm", with_synthetic)
+    set_returns(run, "td3bc", PLAIN)
+    set_returns(run, "td3bc-plan", planned)
+    if cloned:
+        set_returns(run, "bc", cloned)
+    record = read_run(run)
+    found = headline(record)
+    assert (found.title, found.tone) == (title, tone)
+    assert "TD3+BC with a planner around it reaches a mean of" in found.text
+    assert f"points of score {card}" in render(record)
+
+
 def test_differences_are_in_points_of_score_or_in_raw_return(run):
     set_returns(run, "td3bc", [[LOW, LOW + 2], [LOW]])
     set_returns(run, "td3bc-dawm", [[HIGH], [HIGH]])
@@ -122,12 +164,12 @@ def test_synthetic_rows_that_are_not_imitated_are_synthetic_data_all_the_same(ru
     set_returns(run, "td3bc", [[1000.0], [1010.0], [990.0]])
     set_returns(run, "td3bc-dawm", [[1500.0], [1510.0], [1490.0]])
     record = read_run(run)
-    assert headline(record).title == "Synthetic data helped"
+    assert headline(record).title == "Synthetic data and the planner helped"
     assert {c.what: c.synthetic for c in comparisons(record)} == {
         "real + synthetic, recorded actions imitated only": True,
         "planning": False,
     }
-    assert "points of score by synthetic data" in render(record)
+    assert "points of score by synthetic data" in render(record)  # which helped more
     assert "Rows of better episodes were drawn more often (policy.focus 0.1)." in markdown_scores(record)
 
 
