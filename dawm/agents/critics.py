@@ -13,11 +13,10 @@ from typing import TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from dawm.agents.base import weighted
-from dawm.nets.ensemble import unstack
+from dawm.nets.ensemble import stack, unstack
 from dawm.nets.mlp import MLP
 from dawm.types import Transition
 
@@ -45,7 +44,7 @@ class TwinCritic(eqx.Module):
         key: PRNGKeyArray,
     ):
         build = lambda key: MLP(obs_dim + act_dim, outputs, width=width, depth=depth, layer_norm=layer_norm, key=key)
-        self.nets = eqx.filter_vmap(build)(jr.split(key, 2))
+        self.nets = stack(build, 2, key)
         self.outputs = outputs
 
     def __call__(self, obs: Float[Array, " obs"], action: Float[Array, " act"]) -> Float[Array, "2 *q"]:

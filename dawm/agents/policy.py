@@ -23,6 +23,7 @@ from dawm.agents.config import PolicyConfig
 from dawm.agents.priority import UNSEEN
 from dawm.agents.registry import make_agent
 from dawm.errors import ConfigError
+from dawm.nets.ensemble import built
 from dawm.run.config import from_dict
 from dawm.run.folder import RunFolder
 from dawm.run.members import Members
@@ -184,7 +185,7 @@ def initial_state(config: PolicyConfig, spec: Spec, mean: np.ndarray, scale: np.
 
     @eqx.filter_jit
     def begun(keys):
-        return eqx.tree_at(lambda s: s.step, eqx.filter_vmap(learner.init)(keys), jnp.zeros((), jnp.int32))
+        return eqx.tree_at(lambda s: s.step, built(learner.init, keys), jnp.zeros((), jnp.int32))
 
     state = begun(seeds_of(config).keys(config.seed))
     mass = jnp.full((config.seeds, rows), UNSEEN) if config.priority.kind == "td_error" else None

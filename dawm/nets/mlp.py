@@ -27,7 +27,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dawm.nets.embed import fourier
-from dawm.nets.linear import Linear
+from dawm.nets.linear import Linear, linears
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
@@ -64,8 +64,7 @@ class MLP(eqx.Module):
         key: PRNGKeyArray,
     ):
         ins, outs = [in_dim] + [width] * depth, [width] * depth + [out_dim]
-        keys = jr.split(key, depth + 1)
-        self.layers = tuple(Linear(i, o, key=k) for i, o, k in zip(ins, outs, keys, strict=True))
+        self.layers = linears(list(zip(ins, outs, strict=True)), key=key)
         self.norms = tuple(eqx.nn.LayerNorm(width) for _ in range(depth)) if layer_norm else ()
         self.activation = activation
         self.final = final
@@ -111,10 +110,8 @@ class Block(eqx.Module):
     inner: Linear
     outer: Linear
 
-    def __init__(self, width: int, *, key: PRNGKeyArray):
-        key_inner, key_outer = jr.split(key)
-        self.inner = Linear(width, width, key=key_inner)
-        self.outer = Linear(width, width, key=key_outer)
+    def __init__(self, inner: Linear, outer: Linear):
+        self.inner, self.outer = inner, outer
 
     def __call__(self, x: Float[Array, " width"]) -> Float[Array, " width"]:
         return self.outer(jax.nn.silu(self.inner(x)))
@@ -154,16 +151,19 @@ def make_mlp_body(
     config: MLPBodyConfig, time: int, channels: int, cond_dims: Sequence[int], *, key: PRNGKeyArray
 ) -> MLPBody:
     """A body for windows (time, channels) under conditions of the given sizes."""
-    key_embedding, key_modulation, key_entry, key_exit, key_given, *key_blocks = jr.split(key, 5 + config.depth)
+    key_embedding, key_rest = jr.split(key)
     width, embed, conditions = config.width, config.embed, sum(cond_dims)
     adaptive = config.conditioning == "adaptive"
     embedded, given = (embed + conditions, conditions) if adaptive else (embed, embed + conditions)
+    modulated = 2 * (config.depth + 1) * width if adaptive else 0
+    sizes = [(time * channels, width), (embed, modulated), (given, width), *[(width, width)] * (2 * config.depth)]
+    entry, modulation, told, *inside = linears(sizes, key=key_rest)
     return MLPBody(
         embedding=MLP(embedded, embed, width=embed, depth=1, activation="silu", key=key_embedding),
-        modulation=Linear(embed, 2 * (config.depth + 1) * width, key=key_modulation) if adaptive else None,
-        entry=Linear(time * channels, width, key=key_entry),
-        given=Linear(given, width, key=key_given) if given else None,
-        blocks=tuple(Block(width, key=k) for k in key_blocks),
-        exit=Linear(width, time * channels, zero=True, key=key_exit),
+        modulation=modulation if adaptive else None,
+        entry=entry,
+        given=told if given else None,
+        blocks=tuple(Block(*pair) for pair in zip(inside[::2], inside[1::2], strict=True)),
+        exit=Linear(width, time * channels, zero=True),
         embed=embed,
     )

@@ -19,7 +19,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Key, PRNGKeyArray
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Members:
     count: int
     shared: Callable[[Any], list[Array]]  # state -> arrays that are the same for all members, before and after
 
-    def keys(self, seed: int) -> PRNGKeyArray:
+    def keys(self, seed: int) -> Key[Array, " m"]:
         """The key of each, (m,)."""
         return jax.vmap(jr.key)(seed + jnp.arange(self.count))
 
     def at_once(self, update: Callable) -> Callable:
         """`update(state, data, key)` of one as an update of all, on keys (m,); metrics gain a leading axis."""
 
-        def of_all(state: Any, data: Any, keys: PRNGKeyArray) -> tuple[Any, dict[str, Array]]:
+        def of_all(state: Any, data: Any, keys: Key[Array, " m"]) -> tuple[Any, dict[str, Array]]:
             own, common = self._parted(state)
             one = self._one(lambda state, key: update(state, data, key), common)
             own, shared, metrics = jax.vmap(one, out_axes=(0, None, 0))(own, keys)
@@ -44,7 +44,7 @@ class Members:
 
         return of_all
 
-    def in_turn(self, chunk: Callable, state: Any, keys: PRNGKeyArray) -> tuple[Any, dict[str, Array]]:
+    def in_turn(self, chunk: Callable, state: Any, keys: Key[Array, " m"]) -> tuple[Any, dict[str, Array]]:
         """`chunk(state, key) -> (state, metrics)`, many updates of one member, for each of them; metrics, which it
         gives for every update, gain a second axis.
         """
