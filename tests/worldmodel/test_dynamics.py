@@ -43,8 +43,15 @@ def test_the_anchor_knows_no_chance(trained, data):
     assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), one, other)))
 
 
-def test_a_plan_is_climbed_where_the_log_said_that_the_dynamics_are_linear(trained):
-    config = PlayConfig(PlannerConfig(ascent=AscentConfig(steps=3)), dynamics="anchor")
+@pytest.fixture(scope="module")
+def straight(trained):
+    """The model with an anchor whose states are linear. `readout` finds that here for most seeds, and not for all."""
+    last = lambda networks: networks.anchor.body.layers[-1].weight
+    return replace(trained, fresh=eqx.tree_at(last, trained.networks, last(trained.networks).at[:, :-1].set(0.0)))
+
+
+def test_a_plan_is_climbed_where_the_log_said_that_the_dynamics_are_linear(straight):
+    trained, config = straight, PlayConfig(PlannerConfig(ascent=AscentConfig(steps=3)), dynamics="anchor")
     steps = lambda config, model=trained: make_planner(model, config).config.ascent.steps
     assert trained.networks.anchor.extrapolates
     assert steps(config) == 3
@@ -72,8 +79,8 @@ def test_the_edge_of_the_log_begins_where_the_errors_of_the_anchor_reach_it(trai
     np.testing.assert_allclose(room, 2 * np.concatenate([raw / np.asarray(scales.obs.scale), error]), rtol=1e-3)
 
 
-def test_a_linear_anchor_is_asked_without_its_hidden_layers(trained, data):
-    network = trained.networks.anchor
+def test_a_linear_anchor_is_asked_without_its_hidden_layers(straight, data):
+    trained, network = straight, straight.networks.anchor
     x = jax.vmap(trained.model.scales.inputs)(
         jnp.asarray(data.obs[:50], jnp.float32), jnp.asarray(data.action[:50], jnp.float32)
     )
