@@ -45,7 +45,7 @@ def test_the_anchor_knows_no_chance(trained, data):
 
 @pytest.fixture(scope="module")
 def straight(trained):
-    """The model with an anchor whose states are linear: what `readout` decides, by one standard error, is up to chance."""
+    """The model with an anchor whose states are linear; what `readout` decides of these few rows is up to chance."""
     last = lambda networks: networks.anchor.body.layers[-1].weight
     return replace(trained, fresh=eqx.tree_at(last, trained.networks, last(trained.networks).at[:, :-1].set(0.0)))
 
