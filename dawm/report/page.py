@@ -124,8 +124,8 @@ def _policy_card(record: RunRecord) -> tuple[str, str, verdicts.Verdict]:
     found, headline = verdicts.comparisons(record), verdicts.headline(record)
     form, unit = (numerals.score, "points of score") if record.references else (significant, "of return")
     groups = {"synthetic data": [c for c in found if c.synthetic], "the planner": [c for c in found if c.planned]}
-    helpful = lambda what: max((c.difference for c in groups[what] if c.helped), default=0.0)
-    if shown := [what for what in sorted(groups, key=helpful, reverse=True) if groups[what]]:
+    clear = lambda what: max((abs(c.difference) for c in groups[what] if c.helped is not None), default=0.0)
+    if shown := [what for what in sorted(groups, key=clear, reverse=True) if groups[what]]:
         what, group = shown[0], groups[shown[0]]
         if len(group) > 1:
             return f"{sum(c.helped is True for c in group)} of {len(group)}", f"learners helped by {what}", headline

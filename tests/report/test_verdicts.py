@@ -98,6 +98,7 @@ UNCLEAR, BEST = [[900.0], [1000.0], [1150.0]], [[2000.0], [2010.0], [1990.0]]
         (BETTER, BEST, None, "Synthetic data and the planner helped", "good", "by the planner"),
         (BETTER, WORSE, None, "Synthetic data helped; the planner hurt", "open", "by synthetic data"),
         (UNCLEAR, BETTER, None, "The planner helped; no clear effect of synthetic data", "good", "by the planner"),
+        (UNCLEAR, WORSE, None, "The planner hurt; no clear effect of synthetic data", "bad", "by the planner"),
         (WORSE, UNCLEAR, None, "Synthetic data hurt; no clear effect of the planner", "bad", "by synthetic data"),
         (UNCLEAR, UNCLEAR, None, "No clear effect of synthetic data or the planner", "open", "by synthetic data"),
         (WORSE, WORSE, None, "Synthetic data and the planner hurt", "bad", "by synthetic data"),
