@@ -121,15 +121,16 @@ def _stage_cards(record: RunRecord) -> list[dict[str, str]]:
 
 
 def _policy_card(record: RunRecord) -> tuple[str, str, verdicts.Verdict]:
-    found, headline = verdicts.comparisons(record), verdicts.headline(record)
+    groups, headline = verdicts.judged(record), verdicts.headline(record)
     form, unit = (numerals.score, "points of score") if record.references else (significant, "of return")
-    groups = {"synthetic data": [c for c in found if c.synthetic], "the planner": [c for c in found if c.planned]}
-    clear = lambda what: max((abs(c.difference) for c in groups[what] if c.helped is not None), default=0.0)
-    if shown := [what for what in sorted(groups, key=clear, reverse=True) if groups[what]]:
-        what, group = shown[0], groups[shown[0]]
-        if len(group) > 1:
-            return f"{sum(c.helped is True for c in group)} of {len(group)}", f"learners helped by {what}", headline
-        return numerals.signed(group[0].difference, form), f"{unit} by {what}", headline
+    if groups:
+        size = lambda cause: max((abs(c.difference) for c in groups[cause] if c.helped is not None), default=0.0)
+        cause = max(groups, key=size)  # the clearest effect
+        first, *others = groups[cause]
+        if others:
+            helped = sum(c.helped is True for c in groups[cause])
+            return f"{helped} of {len(groups[cause])}", f"learners helped by {cause}", headline
+        return numerals.signed(first.difference, form), f"{unit} by {cause}", headline
     scored = [m for p in record.policies if (m := verdicts.seed_means(record, p))]
     if len(scored) == 1:
         return form(sum(scored[0]) / len(scored[0])), "mean score" if record.references else "mean return", headline

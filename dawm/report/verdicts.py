@@ -26,6 +26,15 @@ from dawm.report.tables import ALGORITHMS, additions_name
 
 CLOSE, PRECISE = 1.5, 1.1  # first-step error against the one-step network's: up to here it counts as close, as equal
 FEW_SEEDS, FEW_EPISODES = 5, 10
+CAUSES = {  # what the headline is about: a learner (with it, without it) "reaches a mean of"
+    "synthetic data": ("on real and synthetic data", "on real data alone"),
+    "the planner": ("with a planner around it", "without"),
+}
+CAUSE_OF: dict[tuple[str, ...], str] = {
+    ("synthetic",): "synthetic data",
+    ("planning",): "the planner",
+}  # by `Stage.additions`
+UNCLEAR = ("", "open")
 
 
 @dataclass(frozen=True)
@@ -45,8 +54,7 @@ class Comparison:
 
     learner: str
     what: str  # it was given
-    synthetic: bool  # synthetic data and nothing else
-    planned: bool  # a planner around it; both False: something that the headline is not about
+    cause: str  # one of CAUSES, where it was given that and nothing else; empty where the headline is not about it
     with_mean: float
     without_mean: float
     difference: float
@@ -107,54 +115,52 @@ def comparisons(record: RunRecord) -> list[Comparison]:
             difference, interval = welch(a, b)
             name = ALGORITHMS.get(policy.algorithm, policy.algorithm)
             means = float(np.mean(a)), float(np.mean(b))
-            given = additions_name(policy), policy.additions == ("synthetic",), policy.kind == "planner"
+            given = additions_name(policy), CAUSE_OF.get(policy.additions, "")
             found.append(Comparison(name, *given, *means, difference, interval, (len(a), len(b))))
     return found
 
 
+def judged(record: RunRecord) -> dict[str, list[Comparison]]:
+    """The comparisons that the headline is about, by what each learner was given."""
+    found = comparisons(record)
+    groups = {cause: [c for c in found if c.cause == cause] for cause in CAUSES}
+    return {cause: group for cause, group in groups.items() if group}
+
+
 def headline(record: RunRecord) -> Verdict:
     """The ten-second answer: what synthetic data did, and what the planner did."""
-    found = comparisons(record)
-    groups = {"synthetic data": [c for c in found if c.synthetic], "the planner": [c for c in found if c.planned]}
-    groups = {what: group for what, group in groups.items() if group}
+    groups = judged(record)
     if not groups:
         return _without_comparison(record)
-    judged = [c for group in groups.values() for c in group]
-    text = " ".join([*(_sentence(c, record) for c in judged), *_yardsticks(record)])
-    if all(c.interval is None for c in judged):
+    found = [c for group in groups.values() for c in group]
+    text = " ".join([*(_sentence(c, record) for c in found), *_yardsticks(record)])
+    if all(c.interval is None for c in found):
         return Verdict(f"One seed cannot tell whether {' or '.join(groups)} helped", text, "open")
-    findings = [_finding(what, group) for what, group in groups.items()]
-    if all(title is None for title, _ in findings):
-        learners = max(map(len, groups.values()))
-        on = f" on {_plural(learners, 'learner')}" if learners > 1 else ""
-        return Verdict(f"No clear effect of {' or '.join(groups)}{on}", text, "open")
-    clear = [(title, tone) for title, tone in findings if title]
-    title, tones = _joined([title for title, _ in clear]), {tone for _, tone in clear}
-    title += "".join(f"; no clear effect of {what}" for what, (t, _) in zip(groups, findings, strict=True) if not t)
-    tone = tones.pop() if len(tones) == 1 else "open"
-    cloned, helped = _cloned(record), [c.with_mean for c in judged if c.helped]
+    effects: dict[tuple[str, str], list[str]] = {}  # what caused the same effect is named together
+    for cause, group in groups.items():
+        effects.setdefault(_effect(group), []).append(cause)
+    unclear = effects.pop(UNCLEAR, [])
+    parts = [f"{' and '.join(causes)} {words}" for (words, _), causes in effects.items()]
+    if unclear:
+        many = max(len(groups[cause]) for cause in unclear)
+        on = f" on {_plural(many, 'learner')}" if many > 1 else ""
+        parts.append(f"no clear effect of {' or '.join(unclear)}{on}")
+    title, tones = _sentence_case("; ".join(parts)), {tone for _, tone in effects}
+    cloned, helped = _cloned(record), [c.with_mean for c in found if c.helped]
     if helped and cloned is not None and cloned > max(helped):
         return Verdict(f"{title}, but behaviour cloning is better", text, "open")
-    return Verdict(title, text, tone)
+    return Verdict(title, text, tones.pop() if len(tones) == 1 else "open")
 
 
-def _finding(what: str, group: list[Comparison]) -> tuple[str | None, str]:
-    """(what it did to the learners, the tone); None where nothing is clear."""
+def _effect(group: list[Comparison]) -> tuple[str, str]:
+    """(what was done to the learners, its tone)."""
     won, lost = (sum(c.helped is wanted for c in group) for wanted in (True, False))
     if not won and not lost:
-        return None, "open"
+        return UNCLEAR
     if len(group) == 1:
-        return (f"{what} helped", "good") if won else (f"{what} hurt", "bad")
-    title = f"{what} helped {won} of {len(group)} learners" + (f" and hurt {lost}" if lost else "")
-    return title, "good" if won == len(group) else "bad" if lost and not won else "open"
-
-
-def _joined(titles: list[str]) -> str:
-    """'A helped; b hurt', and 'A and b helped' where both did."""
-    for verb in (" helped", " hurt"):
-        if all(title.endswith(verb) for title in titles):
-            return _sentence_case(" and ".join(title.removesuffix(verb) for title in titles) + verb)
-    return _sentence_case("; ".join(titles))
+        return ("helped", "good") if won else ("hurt", "bad")
+    words = f"helped {won} of {len(group)} learners" + (f" and hurt {lost}" if lost else "")
+    return words, "good" if won == len(group) else "bad" if lost and not won else "open"
 
 
 def _sentence_case(text: str) -> str:
@@ -164,9 +170,7 @@ def _sentence_case(text: str) -> str:
 def _sentence(c: Comparison, record: RunRecord) -> str:
     form = numerals.score if record.references else numerals.significant
     unit = "points of normalised score" if record.references else "of return"
-    with_it, without = (
-        ("with a planner around it", "without") if c.planned else ("on real and synthetic data", "on real data alone")
-    )
+    with_it, without = CAUSES[c.cause]
     text = (
         f"{c.learner} {with_it} reaches a mean of {form(c.with_mean)}; {without} it reaches"
         f" {form(c.without_mean)}: a difference of {numerals.signed(c.difference, form)} {unit}"
@@ -175,7 +179,7 @@ def _sentence(c: Comparison, record: RunRecord) -> str:
         return text + f" ({_plural(min(c.seeds), 'seed')}, so no interval)."
     low, high = (numerals.signed(v, form) for v in c.interval)
     seeds = f"{_plural(c.seeds[0], 'seed')} {'each' if c.seeds[0] == c.seeds[1] else f'against {c.seeds[1]}'}"
-    return text + f", 95 % interval {low} to {high} ({seeds})."
+    return text + f", 95 % interval {low} to {high} ({seeds})."
 
 
 def _yardsticks(record: RunRecord) -> Iterator[str]:

@@ -64,25 +64,25 @@ def compile_updates(
     def run(inputs: tuple[Any, jax.Array, jax.Array], state: Any) -> tuple[Any, dict[str, jax.Array]]:
         data, key, first = inputs
         steps = first + jnp.arange(count)
+        chunk = lambda update, state, key: _scanned(update, state, data, key, steps, layout)
         if members is None:
-            return _scanned(update, state, data, steps, lambda k: jr.fold_in(key, k), layout)
+            return chunk(update, state, key)
         if in_turn:
-            chunk = lambda state, key: _scanned(update, state, data, steps, lambda k: jr.fold_in(key, k), layout)
-            return members.in_turn(chunk, state, key)
-        fold = lambda k: jax.vmap(jr.fold_in, (0, None))(key, k)
-        return _scanned(members.at_once(update), state, data, steps, fold, layout)
+            return members.in_turn(lambda state, key: chunk(update, state, key), state, key)
+        return chunk(members.at_once(update), state, key)
 
     return lambda state, data, key, first: run((data, key, jnp.asarray(first)), state)
 
 
 def _scanned(
-    update: Update, state: Any, data: Any, steps: jax.Array, key_of: Callable[[jax.Array], jax.Array], layout: Layout
+    update: Update, state: Any, data: Any, key: jax.Array, steps: jax.Array, layout: Layout
 ) -> tuple[Any, dict[str, jax.Array]]:
-    """One update for each of `steps`."""
+    """One update for each of `steps`, on the key, or keys of all members, folded with it."""
+    fold = jr.fold_in if key.ndim == 0 else jax.vmap(jr.fold_in, (0, None))
     dynamic, static = eqx.partition(state, eqx.is_array)
 
     def step(dynamic, k):
-        state, metrics = update(eqx.combine(dynamic, static), data, key_of(k))
+        state, metrics = update(eqx.combine(dynamic, static), data, fold(key, k))
         return layout.kept(eqx.filter(state, eqx.is_array)), metrics
 
     dynamic, metrics = jax.lax.scan(step, dynamic, steps)

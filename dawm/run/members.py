@@ -3,7 +3,7 @@
     at once    one update of all of them is one batched program: a GPU does it in the time of one, and several devices
                share them
     in turn    a whole chunk of updates of one member, then of the next: on a CPU, where a batched product is no faster
-               than its parts, and what surrounds it is slower (TD3+BC takes 8 % longer, ReBRAC 37 %)
+               than its parts, and what surrounds it is slower (measured in docs/design.md)
 
 An update is written for one member. Member i at update k gets the key folded from `seed + i` and k, as a training of
 one member with that seed does; in turn it also gets its bits.

@@ -166,9 +166,9 @@ def test_synthetic_rows_that_are_not_imitated_are_synthetic_data_all_the_same(ru
     set_returns(run, "td3bc-dawm", [[1500.0], [1510.0], [1490.0]])
     record = read_run(run)
     assert headline(record).title == "Synthetic data and the planner helped"
-    assert {c.what: c.synthetic for c in comparisons(record)} == {
-        "real + synthetic, recorded actions imitated only": True,
-        "planning": False,
+    assert {c.what: c.cause for c in comparisons(record)} == {
+        "real + synthetic, recorded actions imitated only": "synthetic data",
+        "planning": "the planner",
     }
     assert "points of score by synthetic data" in render(record)  # which helped more
     assert "Rows of better episodes were drawn more often (policy.focus 0.1)." in markdown_scores(record)
