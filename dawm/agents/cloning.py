@@ -37,15 +37,6 @@ def cloning_weights(support: Support, rows: Transition, strength: float) -> Floa
     return (1 + strength * (1 - score)).astype(np.float32)
 
 
-def by_weight(
-    real: Transition, made: Transition | None, weight: Float[np.ndarray, " n"]
-) -> tuple[Transition, Transition | None]:
-    """Both sources with every real row imitated so much more or less strongly; synthetic ones as before."""
-    before = lambda rows: np.ones(len(rows.reward), np.float32) if rows.cloning is None else rows.cloning
-    real = real._replace(cloning=(before(real) * weight).astype(np.float32))
-    return real, None if made is None else made._replace(cloning=before(made))
-
-
 def only_the_log(real: Transition, made: Transition, share: float) -> tuple[Transition, Transition]:
     """Both sources with only real rows imitated, where `share` of each batch, below 1, is synthetic."""
     weight = np.ones(len(real.reward), np.float32) if real.cloning is None else real.cloning

@@ -29,7 +29,6 @@ class PolicyConfig:
     expansion: ExpansionConfig = field(default_factory=ExpansionConfig)  # TD targets of several steps in a world model
     priority: PriorityConfig = field(default_factory=PriorityConfig)  # rows of the log that are drawn more often
     focus: float = 1.0  # share of the log that is drawn in effect, the better episodes more often (1: uniformly)
-    focused: float = 1.0  # share of a batch so drawn; the others teach values, and count for imitation by their weight
     thin: float = 0.0  # imitation weighs 1 where the log supports (s, a) and 1 more times this where it has nothing
     clone: Literal["all", "log"] = "all"  # rows whose actions are imitated: all, or only recorded ones
     seeds: int = 1  # policies trained at once; they use the seeds `seed`, `seed + 1`, ...
@@ -47,8 +46,6 @@ class PolicyConfig:
             raise ValueError("priority.kind td_error needs a learner with values, and algo is bc")
         if not 0 < self.focus <= 1:
             raise ValueError(f"focus is a share of the log, above 0 and at most 1 (all rows alike); got {self.focus}")
-        if not 0 < self.focused <= 1:
-            raise ValueError(f"focused is a share of a batch, above 0 and at most 1; got {self.focused}")
         if self.focus < 1 and self.priority.kind != "none":
             raise ValueError("focus and priority.kind both say which rows are drawn more often: set one of them")
         if self.thin < 0:

@@ -19,10 +19,10 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from dawm.agents.cloning import by_weight, cloning_weights, log_support, only_the_log
+from dawm.agents.cloning import cloning_weights, log_support, only_the_log
 from dawm.agents.config import PolicyConfig
 from dawm.agents.expansion import Scaled, expanded, scaled_world
-from dawm.agents.focus import Focus, trajectory_mass
+from dawm.agents.focus import sharpness, trajectory_mass
 from dawm.agents.policy import TrainedPolicy, TrainedState, initial_state, policy_of, seeds_of
 from dawm.agents.priority import PriorityConfig, known, novelty_mass, refreshed, uncertainty_mass
 from dawm.agents.registry import make_agent
@@ -90,32 +90,32 @@ def train_policy(
         made = made and _alone(made, outcomes.reward.shape[1])
     gain, size = _reward_gain(data, config), None if outcomes is None else outcomes.reward.shape[1]
     world = scaled_world(model, config.expansion, log, mean, scale, gain, size)
-    mass, focus = _mass(config.priority, data, real, outcomes, config.seed), _focus(config, data)
+    mass, sharp = _mass(config.priority, data, real, outcomes, config.seed), _sharpness(config, data)
     if config.thin > 0:
         support = log_support(data, config.seed)
         real = real._replace(cloning=cloning_weights(support, real, config.thin))
         made = made and made._replace(cloning=cloning_weights(support, made, config.thin))
     prepare = functools.partial(_prepare, spec=spec, mean=mean, scale=scale, gain=gain)
 
-    def inputs_of(real: Transition, row: Int[np.ndarray, " n"]) -> Pool | Fed:
-        synthetic, drawn = made, mass
-        if focus is not None:
-            episode = np.searchsorted(data.episode_ends, row, side="right")  # a whole one, also where a block cuts it
-            drawn = jnp.asarray(focus.mass(data.returns[episode]))
-            if focus.share < 1:
-                real, synthetic = by_weight(real, made, focus.imitation(data.returns[episode]))
-        if synthetic is not None and config.clone == "log":
-            share = synthetic_rows(config.ratio, config.batch_size) / config.batch_size
-            real, synthetic = only_the_log(real, synthetic, share)
-        pool = make_pool(real, synthetic, config.ratio, prepare=prepare)
-        return pool if world is None and drawn is None else Fed(pool, world, drawn)
+    def mass_of(rows: Int[np.ndarray, " n"]) -> Float[Array, " n"] | None:
+        if config.focus == 1:
+            return mass
+        episode = np.searchsorted(data.episode_ends, rows, side="right")  # a whole one, also where a block cuts it
+        return jnp.asarray(trajectory_mass(data.returns[episode], sharp))
+
+    def inputs_of(real: Transition, mass: Float[Array, " n"] | None) -> Pool | Fed:
+        rows = real, made
+        if made is not None and config.clone == "log":
+            rows = only_the_log(real, made, synthetic_rows(config.ratio, config.batch_size) / config.batch_size)
+        pool = make_pool(*rows, config.ratio, prepare=prepare)
+        return pool if world is None and mass is None else Fed(pool, world, mass)
 
     def block_inputs(i: int) -> Pool | Fed:
         assert stream is not None
         block = stream.block(i)
-        return inputs_of(block.data.transitions(), block.rows)
+        return inputs_of(block.data.transitions(), mass_of(block.rows))
 
-    inputs = inputs_of(real, np.arange(len(data))) if stream is None else Feed(block_inputs)
+    inputs = inputs_of(real, mass_of(np.arange(len(data)))) if stream is None else Feed(block_inputs)
     run = None if folder is None else _start(folder, data, synthetic, futures, model, config)
     state = fit(
         policy_update(config, spec, one_step if futures is None else over_futures(config.risk, futures.members)),
@@ -188,16 +188,15 @@ def _mass(
     return None
 
 
-def _focus(config: PolicyConfig, data: Dataset) -> Focus | None:
-    """The weighting of the log's episodes, and a line on what it does to this log."""
+def _sharpness(config: PolicyConfig, data: Dataset) -> float:
+    """1 / τ of trajectory weighting, and a line on what it does to this log."""
     if config.focus == 1:
-        return None
-    focus = Focus.of(data.returns, data.lengths, config.focus, config.focused)
-    drawn = np.average(data.returns, weights=data.lengths * trajectory_mass(data.returns, focus.sharp))
+        return 0.0
+    sharp = sharpness(data.returns, data.lengths, config.focus)
+    drawn = np.average(data.returns, weights=data.lengths * trajectory_mass(data.returns, sharp))
     plain = np.average(data.returns, weights=data.lengths)
-    rows = "rows" if focus.share == 1 else "imitated rows"
-    say(f"focus: {rows} are of episodes whose mean return is {drawn:,.4g} as drawn, {plain:,.4g} in the log")
-    return focus
+    say(f"focus: rows are of episodes whose mean return is {drawn:,.4g} as drawn, {plain:,.4g} in the log")
+    return sharp
 
 
 def _prepare(rows: Transition, *, spec: Spec, mean: np.ndarray, scale: np.ndarray, gain: float) -> Transition:
