@@ -4,9 +4,10 @@
 
 for a number of steps while rate_k falls to 0 along a cosine; the best plan on the way is the result, so that the worth
 never falls. It reaches peaks too sharp for a search of a few samples; it starts where a search ends, because from a
-start that is wrong everywhere a gradient goes nowhere (Bharadhwaj et al. 2020, arXiv 2004.08763, section 3). The model
-and the value beyond the horizon are climbed with all their errors, which is why it is off by default: `reach` says how
-far from the start.
+start that is wrong everywhere a gradient goes nowhere (Bharadhwaj et al. 2020, arXiv 2004.08763, section 3). With
+`horizon` it changes the first steps of a plan only: the others will be climbed when they are the first, and fewer are
+found sooner. The model and the value beyond the horizon are climbed with all their errors, which is why it is off by
+default: `reach` says how far from the start.
 """
 
 from __future__ import annotations
@@ -27,10 +28,13 @@ class AscentConfig:
     steps: int = 0  # 0: no ascent
     rate: float = 0.1  # size of the first step, in units of half the action range
     reach: float = 2.0  # farthest from the plan that it starts from, in the same units; 2 is anywhere
+    horizon: int = 0  # first steps of a plan that it changes, the later ones stay as they were found; 0: all
 
     def __post_init__(self):
         if self.steps < 0:
             raise ValueError(f"steps must be at least 0, got {self.steps}")
+        if self.horizon < 0:
+            raise ValueError(f"horizon is a number of steps, at least 0 (all of them); got {self.horizon}")
         if min(self.rate, self.reach) <= 0:
             raise ValueError(f"rate and reach must be positive, got {self.rate} and {self.reach}")
 
@@ -45,6 +49,7 @@ def climb(
     that one alone.
     """
     optimiser = optax.adam(optax.cosine_decay_schedule(config.rate, config.steps))
+    free = jnp.arange(plans.shape[2]) < (config.horizon or plans.shape[2])
     low, high = jnp.clip(plans - config.reach, -bound, bound), jnp.clip(plans + config.reach, -bound, bound)
 
     def total(plans):
@@ -56,6 +61,7 @@ def climb(
         (_, each), slope = jax.value_and_grad(total, has_aux=True)(plans)
         better = each > most
         best, most = jnp.where(better[..., None, None], plans, best), jnp.maximum(each, most)
+        slope = jnp.where(free[:, None], slope, 0.0)
         slope = slope / (jnp.sqrt(jnp.square(slope).mean((-2, -1), keepdims=True)) + 1e-8)
         change, opt = optimiser.update(-slope, opt)
         return (jnp.clip(plans + change, low, high), opt, best, most), None

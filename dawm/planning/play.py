@@ -26,7 +26,7 @@ from dawm.worldmodel.trained import TrainedModel
 # One setting for every task: few candidates and one refinement, because a longer search finds the model's errors.
 AROUND_A_POLICY = PlannerConfig(
     search=MPPIConfig(temperature=0.5),
-    ascent=AscentConfig(steps=20),
+    ascent=AscentConfig(steps=40, rate=0.03, horizon=10),
     horizon=20,
     tail=20,
     candidates=32,
