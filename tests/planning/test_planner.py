@@ -95,10 +95,10 @@ def test_a_climb_of_the_first_steps_leaves_the_others_as_they_were():
     """Also where the worth of a step depends on the others."""
     worth = lambda plans: -jnp.square(plans.sum(-2) - 2.0).sum(-1) - 0.1 * jnp.square(plans).sum((-2, -1))
     start = jnp.array([[[[0.1], [0.2], [0.3], [-0.4]]]])
-    free, most = climb(worth, start, AscentConfig(steps=80, horizon=2))
+    free, most = climb(worth, start, AscentConfig(steps=400, rate=0.03, horizon=2))
     np.testing.assert_array_equal(free[..., 2:, :], start[..., 2:, :])
     np.testing.assert_allclose(free[..., :2, :], 1.0, atol=2e-3)  # 4 (2.1 - 2 x) = 0.4 x, at the bound itself
-    whole, better = climb(worth, start, AscentConfig(steps=80, horizon=0))
+    whole, better = climb(worth, start, AscentConfig(steps=400, rate=0.03))
     assert better > most
     np.testing.assert_allclose(whole, 2.0 / 4.1, atol=2e-3)
 
