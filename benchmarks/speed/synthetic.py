@@ -39,8 +39,7 @@ def _per_sample(model: Any) -> float:
     """Operations of the network for one future."""
     from benchmarks.speed.flops import forward, model_layers
 
-    process = model.process.config
-    return (2 * process.steps - 1) * forward(1, model_layers(model))
+    return model.process.evaluations * forward(1, model_layers(model))
 
 
 def transitions(kind: str, settings: Settings) -> Work:

@@ -40,8 +40,8 @@ class ProcessConfig:
     noise_law: Literal["lognormal", "grid", "uniform_time", "logit_normal"] = "lognormal"
     noise_mean: float = -0.5  # of log sigma: EDM's -1.2 for data of standard deviation 0.5, moved to 1
     noise_std: float = 1.2
-    step: Literal["euler", "ancestral", "heun", "angular_heun", "churned_heun"] = "angular_heun"
-    steps: int = 5  # sampler steps; the two Heun rows evaluate the network 2 * steps - 1 times
+    step: Literal["euler", "ancestral", "heun", "angular_heun", "angular_adams", "churned_heun"] = "angular_adams"
+    steps: int = 5  # sampler steps; the Heun rows evaluate the network 2 * steps - 1 times, the others `steps` times
     temperature: float = 1.0  # ancestral: factor on the standard deviation of each step's noise
     churn: float = 0.0  # churned_heun: relative rise of the level before each step, at most sqrt(2) - 1
     initial_scale: float = 1.0  # factor on the initial noise
@@ -93,10 +93,15 @@ class Process:
         return _call(row.build, self.config, row.settings)(self.config.steps)
 
     @property
-    def step(self) -> Callable[..., Array]:
-        """step(denoise, x, s, t, key) with its settings filled in."""
+    def step(self) -> Callable[..., Any]:
+        """The step of `steps.STEPS` with its settings filled in."""
         row = STEPS[self.config.step]
         return _call(row.step, self.config, row.settings)
+
+    @property
+    def evaluations(self) -> int:
+        """How often the network is evaluated for one sample."""
+        return STEPS[self.config.step].evaluations * (self.config.steps - 1) + 1
 
     def coefficients(self, sigma: Float[Array, ""]) -> Coefficients:
         """D = skip * x + out * F(scale_in * x, noise) at this level."""
@@ -168,7 +173,11 @@ class Process:
         if known is not None:
             assert value is not None
             denoise = self.fix(denoise, known, value)
-        settings = {"sigma_data": config.sigma_data, "initial_scale": config.initial_scale}
+        settings = {
+            "sigma_data": config.sigma_data,
+            "initial_scale": config.initial_scale,
+            "remembers": STEPS[config.step].remembers,
+        }
         return sample(self.step, denoise, shape, self.sigmas[skip:], key=key, around=around, **settings)
 
 

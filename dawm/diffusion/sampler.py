@@ -1,6 +1,7 @@
 """From noise to a sample: draw the start, then scan one step over a grid of levels."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,23 +10,29 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dawm.diffusion.denoiser import Denoise
+from dawm.diffusion.steps import Past
 
 
 def integrate(
-    step: Callable[..., Array],
+    step: Callable[..., Any],
     denoise: Denoise,
     x: Float[Array, "*shape"],
     sigmas: Array | np.ndarray,
     key: PRNGKeyArray,
+    *,
+    remembers: bool = False,
 ) -> Float[Array, "*shape"]:
-    """Carry x from level sigmas[0] to sigmas[-1] with one `step` between neighbours."""
+    """Carry x from level sigmas[0] to sigmas[-1] with one `step` between neighbours; see `steps.Row.remembers`."""
     sigmas = jnp.asarray(sigmas, x.dtype)
-    keys = jr.split(key, len(sigmas) - 1)
-    return jax.lax.scan(lambda x, level: (step(denoise, x, *level), None), x, (sigmas[:-1], sigmas[1:], keys))[0]
+    levels = sigmas[:-1], sigmas[1:], jr.split(key, len(sigmas) - 1)
+    if remembers:
+        walk = lambda carry, level: (step(denoise, carry[0], *level, carry[1]), None)
+        return jax.lax.scan(walk, (x, Past.nothing(x)), levels)[0][0]
+    return jax.lax.scan(lambda x, level: (step(denoise, x, *level), None), x, levels)[0]
 
 
 def sample(
-    step: Callable[..., Array],
+    step: Callable[..., Any],
     denoise: Denoise,
     shape: tuple[int, ...],
     sigmas: Array | np.ndarray,
@@ -34,6 +41,7 @@ def sample(
     sigma_data: float = 0.0,
     initial_scale: float = 1.0,
     around: Float[Array, "..."] | None = None,
+    remembers: bool = False,
 ) -> Float[Array, "..."]:
     """One sample of the given shape, started at level sigmas[0] from noise of the standard deviation that x has there.
 
@@ -46,4 +54,4 @@ def sample(
     sigmas = jnp.asarray(sigmas, jnp.float32)
     noise = jr.normal(key_start, shape)
     start = initial_scale * jnp.hypot(sigmas[0], sigma_data) * noise if around is None else around + sigmas[0] * noise
-    return integrate(step, denoise, start, sigmas, key_steps)
+    return integrate(step, denoise, start, sigmas, key_steps, remembers=remembers)

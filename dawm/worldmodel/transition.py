@@ -45,7 +45,7 @@ class TransitionConfig:
     """What is diffused is fixed; how, is not."""
 
     kind: Literal["transition"] = "transition"
-    process: ProcessConfig = field(default_factory=lambda: ProcessConfig(steps=8))
+    process: ProcessConfig = field(default_factory=lambda: ProcessConfig(step="angular_heun", steps=8))
     body: BodyConfig = field(default_factory=lambda: MLPBodyConfig(width=512, depth=3, embed=64))
 
     members: ClassVar[int] = 0

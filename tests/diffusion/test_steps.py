@@ -13,7 +13,7 @@ from dawm.diffusion.levels import cosine_training_levels
 from dawm.diffusion.parameterisation import PARAMETERISATIONS
 from dawm.diffusion.process import ProcessConfig, make_process
 from dawm.diffusion.sampler import integrate
-from dawm.diffusion.steps import STEPS, ancestral_step, churned_heun_step, euler_step, heun_step
+from dawm.diffusion.steps import STEPS, Past, ancestral_step, churned_heun_step, euler_step, heun_step
 
 SETTINGS = {"churned_heun": {"churn": 0.1}}
 GRID = {"edm": "karras", "epsilon": "vp", "x0": "cosine", "v": "vp", "flow": "flow"}
@@ -21,6 +21,10 @@ GRID = {"edm": "karras", "epsilon": "vp", "x0": "cosine", "v": "vp", "flow": "fl
 
 def step_of(kind, **changes):
     return make_process(ProcessConfig(step=kind, **{**SETTINGS.get(kind, {}), **changes})).step
+
+
+def walk(kind, denoise, x, sigmas, key, **changes):
+    return integrate(step_of(kind, **changes), denoise, x, sigmas, key, remembers=STEPS[kind].remembers)
 
 
 @pytest.fixture
@@ -33,9 +37,7 @@ def double():
 def test_step_converges_at_its_stated_order(kind, double):
     x, counts = MEAN + 80.0 * jr.normal(jr.key(0), (64,)), np.array([32, 64, 256])
     grids = [jnp.geomspace(80.0, 0.01, n) for n in counts]
-    errors = [
-        jnp.abs(integrate(step_of(kind), denoise, x, g, jr.key(1)) - exact_flow(x, g[0], g[-1])).max() for g in grids
-    ]
+    errors = [jnp.abs(walk(kind, denoise, x, g, jr.key(1)) - exact_flow(x, g[0], g[-1])).max() for g in grids]
     order = -np.polyfit(np.log(counts), np.log(errors), 1)[0]
     assert abs(order - STEPS[kind].order) < 0.3
 
@@ -78,7 +80,7 @@ def test_samples_have_the_moments_of_the_data(parameterisation, kind):
     model = process.wrap(perfect_body(parameterisation))
     top = float(process.sigmas[0])
     start = MEAN + np.hypot(top, STD) * jr.normal(jr.key(0), (n,))
-    end = integrate(process.step, model, start, process.sigmas, jr.key(1))
+    end = integrate(process.step, model, start, process.sigmas, jr.key(1), remembers=STEPS[kind].remembers)
     assert abs(end.mean() - MEAN) < 5 * STD / np.sqrt(n)  # five standard errors
     assert abs(end.std() / STD - 1) < 0.05
 
@@ -92,8 +94,10 @@ def test_the_last_step_returns_the_last_estimate(kind):
         seen.append(jnp.tanh(x) * sigma)
         return seen[-1]
 
+    past = Past(jnp.ones_like(x), jnp.asarray(1.2))
     with jax.disable_jit():
-        end = step_of(kind)(spy, x, jnp.asarray(0.7), jnp.asarray(0.0), key)
+        end = step_of(kind)(spy, x, jnp.asarray(0.7), jnp.asarray(0.0), key, *[past] * STEPS[kind].remembers)
+    end = end[0] if STEPS[kind].remembers else end
     assert len(seen) == 1
     np.testing.assert_allclose(end, seen[0], atol=1e-6)
 
@@ -143,16 +147,40 @@ def test_churned_heun_is_algorithm_2(double):
     np.testing.assert_allclose(ours, expected, atol=1e-12)
 
 
-def test_heun_evaluates_the_network_once_less_than_twice_a_step():
-    calls = []
+def test_adams_follows_a_slope_that_is_straight_in_the_angle(double):
+    """With D chosen so that dy/dtheta = a + b theta, two levels lose nothing but the first step's b h^2 / 2."""
+    a, b = 0.7, -1.3
+    grid = jnp.tan(jnp.asarray([1.4, 1.1, 0.65, 0.3]))
+
+    def straight(x, sigma):
+        angle = jnp.arctan(sigma)  # cos(theta) (x - D) / sigma - sin(theta) D = a + b theta, solved for D
+        return (jnp.cos(angle) * x / sigma - (a + b * angle)) / (jnp.cos(angle) / sigma + jnp.sin(angle))
+
+    y = walk("angular_adams", straight, 0.4 / jnp.cos(1.4) * jnp.ones(1), grid, jr.key(0)) * jnp.cos(0.3)
+    exact = 0.4 + a * (0.3 - 1.4) + b * (0.3**2 - 1.4**2) / 2
+    np.testing.assert_allclose(y, exact - b * (1.1 - 1.4) ** 2 / 2, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", STEPS)
+def test_a_process_knows_how_often_the_network_is_evaluated(kind):
+    process, calls = make_process(ProcessConfig(step=kind, steps=3, **SETTINGS.get(kind, {}))), []
 
     def counted(x, sigma):
         jax.debug.callback(lambda: calls.append(1))
         return denoise(x, sigma)
 
-    jax.jit(lambda x: integrate(heun_step, counted, x, jnp.asarray([3.0, 1.0, 0.3, 0.0]), jr.key(0)))(jnp.ones(2))
+    jax.jit(lambda key: process.sample(counted, (2,), key))(jr.key(0))
     jax.effects_barrier()
-    assert len(calls) == 5
+    assert len(calls) == process.evaluations == (5 if STEPS[kind].evaluations == 2 else 3)
+
+
+@pytest.mark.parametrize(("std", "tolerance"), [(0.1, 0.3), (0.3, 0.08), (0.6, 0.03), (1.0, 0.01)])
+def test_five_evaluations_keep_the_spread_of_gaussian_data(std, tolerance):
+    process = make_process(ProcessConfig())
+    assert process.evaluations == 5
+    shrunk = lambda x, sigma: x * std**2 / (std**2 + sigma**2)
+    samples = jax.vmap(lambda key: process.sample(shrunk, (), key))(jr.split(jr.key(0), 100_000))
+    assert abs(samples.std() / std - 1) < tolerance
 
 
 def test_a_batch_keeps_the_branch_that_saves_the_last_evaluation():
