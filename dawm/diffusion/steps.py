@@ -119,7 +119,7 @@ def angular_adams_step(
     """The step of Adams and Bashforth in the angle of `angular_heun_step`: one evaluation, second order.
 
     The slope runs on in a straight line from the level before; the first step, which has none, is Euler's. Source:
-    linear multistep methods as in PNDM (Liu et al. 2022, eq. 9) and DEIS (Zhang & Chen 2023, eq. 14), with polynomials
+    linear multistep methods as in PNDM (Liu et al. 2022) and tAB-DEIS (Zhang & Chen 2023), with polynomials
     in the angle. Departure: two levels, where they take four and three; a third gained nothing on our models.
     """
     del key
