@@ -75,7 +75,7 @@ class AbstractCoordinates(eqx.Module):
     def decode(
         self, x: Float[Array, "time c"], start: Start
     ) -> tuple[Float[Array, "steps+1 obs"], Float[Array, "steps act"], Float[Array, " steps"]]:
-        """Observations, actions and rewards in raw units."""
+        """Observations, actions and rewards in raw units; the first two rows of a window give its first step."""
 
 
 def infer_action(inverse: InverseDynamics, scales: Scales, obs: Array, next_obs: Array) -> Float[Array, " act"]:

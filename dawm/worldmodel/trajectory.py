@@ -163,7 +163,7 @@ class TrajectoryModel(AbstractDiffusionModel):
         return jax.vmap(jax.vmap(self._first_step))(Start(obs, action, asked, source), keys)
 
     def _first_step(self, start: Start, key: PRNGKeyArray) -> Prediction:
-        first = self.sample(start, key)[:2]  # rows enough for one transition in every coordinates
+        first = self.sample(start, key)[:2]  # of which `decode` makes one step at least
         states, _, rewards = self.coordinates.decode(first, start)
         return Prediction(states[1], rewards[0], self.end_probability(start.obs, start.action, states[1]))
 

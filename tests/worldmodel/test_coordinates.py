@@ -116,6 +116,18 @@ def test_residuals_read_back_exactly_when_fed_the_recorded_actions():
     assert not np.allclose(drifted, segment.obs, atol=1e-2)
 
 
+@pytest.mark.parametrize("marginals", ["plain", "normal"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_first_rows_of_a_window_give_its_first_step(kind, marginals):
+    frame, start = coordinates(kind, marginals=marginals), start_of(windows().segment(FULL))
+    x = jr.normal(jr.key(5), (frame.rows, frame.channels))
+    obs, action, reward = frame.decode(x, start)
+    first_obs, first_action, first_reward = frame.decode(x[:2], start)
+    np.testing.assert_allclose(first_obs[:2], obs[:2], rtol=1e-6)
+    np.testing.assert_allclose(first_action[0], action[0], rtol=1e-6)
+    np.testing.assert_allclose(first_reward[0], reward[0], rtol=1e-6)
+
+
 def test_generated_actions_never_leave_their_range():
     frame, segment = coordinates("residual"), windows().segment(FULL)
     _, action, _ = frame.decode(jnp.full((HORIZON, frame.channels), 30.0), start_of(segment))
