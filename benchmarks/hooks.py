@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import d4rl
 from benchmarks.consistency import check
-from benchmarks.neorl2.published import PUBLISHED_SCORES
+from benchmarks.neorl2 import published as neorl2
 from benchmarks.simulators import SIMULATORS
 from dawm.data.dataset import Dataset
 from dawm.run.folder import RunFolder
@@ -49,27 +51,30 @@ def _check_simulator(synthetic: Dataset, data: Dataset, task: Task, suite: Suite
 
 
 def columns(data: dict[str, Any], methods: list[dict[str, Any]]) -> Columns:
-    """Published scores, where there are any."""
-    published = PUBLISHED_SCORES.get((data["env"] or "").rpartition(":")[2], {})
-    if not published:
+    """Published scores of the same learner on the log alone, where there are any, and all of them below the table."""
+    scores, source = published(data)
+    if not scores:
         return Columns([], [[] for _ in methods])
-    return Columns(["published score"], [[_published(m, published)] for m in methods], _published_line(published))
+    best = max((m for m in scores if m != "data"), key=lambda m: scores[m][0])
+    listed = ", ".join(f"{m} {mean:.1f}" for m, (mean, _) in scores.items())
+    below = f"{source[0].upper()}{source[1:]}: {listed}. The best of them: {best}, {scores[best][0]:.1f}."
+    return Columns(["published score"], [[_published(m, scores)] for m in methods], below)
 
 
-def _published(method: dict[str, Any], published: dict[str, Any]) -> str:
-    if method["algo"] not in published or method["ratio"]:
+def published(data: dict[str, Any]) -> tuple[Mapping[str, tuple[float, float | None]], str]:
+    """Scores that others published of a dataset, and how these came about; none and "" where nobody did."""
+    if (name := data["name"]) in d4rl.PUBLISHED_SCORES:
+        return d4rl.PUBLISHED_SCORES[name], d4rl.SOURCE
+    if (env := (data["env"] or "").rpartition(":")[2]) in neorl2.PUBLISHED_SCORES:
+        return neorl2.PUBLISHED_SCORES[env], neorl2.SOURCE
+    return {}, ""
+
+
+def _published(method: dict[str, Any], scores: Mapping[str, tuple[float, float | None]]) -> str:
+    if method["algo"] not in scores or method["ratio"]:
         return "–"
-    mean, spread = published[method["algo"]]
-    return f"{mean:.1f} ± {spread:.1f}"
-
-
-def _published_line(published: dict[str, Any]) -> str:
-    best = max((m for m in published if m != "data"), key=lambda m: published[m][0])
-    listed = ", ".join(f"{m} {mean:.1f}" for m, (mean, _) in published.items())
-    return (
-        f"Published NeoRL-2 scores (grid point chosen by online return, mean ± std over three seeds): {listed}. "
-        f"The best of them: {best}, {published[best][0]:.1f}."
-    )
+    mean, spread = scores[method["algo"]]
+    return f"{mean:.1f}" if spread is None else f"{mean:.1f} ± {spread:.1f}"
 
 
 def simulator_facts(made: dict[str, Any]) -> list[str]:

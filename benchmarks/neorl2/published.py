@@ -8,6 +8,8 @@ grid point. Which target Pipeline started from when these were measured is not k
 
 from __future__ import annotations
 
+SOURCE = "published NeoRL-2 scores (grid point chosen by online return, mean ± std over three seeds)"
+
 # Return that means a score of 0, and of 100.
 REFERENCES = {
     "DMSD-v0": (30.60, 849.51),

@@ -8,8 +8,9 @@ import gymnasium
 import numpy as np
 import pytest
 
-from benchmarks import compare, record
+from benchmarks import compare, d4rl, record
 from benchmarks.hooks import HOOKS
+from dawm.data.references import is_d4rl_name
 from dawm.errors import ConfigError, FileError
 from dawm.report.collect import read_run
 from dawm.sweep import table
@@ -220,6 +221,49 @@ def test_the_table_comes_from_the_folders(finished):
     assert "30 updates, 2 seeds" in text
     assert "65.1 ± 1.6" in text  # published BC on DMSD, in the row of BC
     assert (out / "table.md").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("names", "averages"),
+    [
+        (
+            [
+                f"{env}-{q}-v2"
+                for env in ("halfcheetah", "hopper", "walker2d")
+                for q in ("medium", "medium-replay", "medium-expert")
+            ],
+            # as CORL and OfflineRL-Kit print them
+            {"td3bc": 76.45, "iql": 81.63, "cql": 78.28, "rebrac": 89.74, "edac": 92.92}
+            | {"mopo": 81.8, "rambo": 82.7, "combo": 89.3, "mobile": 95.9},
+        ),
+        (
+            [name for name in d4rl.PUBLISHED_SCORES if name.startswith("antmaze")],
+            {"td3bc": 19.33, "iql": 57.17, "cql": 50.71, "rebrac": 78.42, "edac": 0.0},
+        ),
+    ],
+    ids=["locomotion", "antmaze"],
+)
+def test_published_d4rl_scores_have_the_published_averages(names, averages):
+    for method, average in averages.items():
+        scores = [d4rl.PUBLISHED_SCORES[name][method][0] for name in names]
+        assert abs(np.mean(scores) - average) < 0.06, method
+
+
+def test_published_d4rl_scores_stand_beside_ours():
+    assert all(is_d4rl_name(name) for name in d4rl.PUBLISHED_SCORES)
+    ours = [
+        {"algo": "iql", "ratio": 0.0},
+        {"algo": "iql", "ratio": 0.5},  # synthetic data: nothing to compare with
+        {"algo": "rebrac", "ratio": 0.0},
+        {"algo": None, "ratio": 0.0},
+    ]
+    found = HOOKS.columns({"name": "hopper-medium-v2", "env": "Hopper-v4"}, ours)
+    assert found.rows == [["67.5 ± 3.8"], ["–"], ["102.3"], ["–"]]
+    assert "CORL" in found.below
+    assert "The best of them: mobile, 103.6." in found.below
+    nothing = HOOKS.columns({"name": "hopper-medium", "env": "Hopper-v4"}, ours)  # not D4RL's file
+    assert nothing.header == []
+    assert nothing.rows == [[], [], [], []]
 
 
 def test_what_is_kept_of_results_gives_the_same_table_and_counts_as_done(finished, recorded, tmp_path, monkeypatch):
