@@ -128,7 +128,8 @@ def fit(
     state = layout.placed(state)
     data = data.then(layout.copied) if isinstance(data, Feed) else layout.copied(data)
     key = jr.key(seed) if members is None else members.keys(seed)
-    compiled, begun = {}, time.monotonic()
+    earlier = folder.metrics.seconds() if folder is not None else None  # sittings
+    compiled, begun = {}, time.monotonic() - (earlier or 0.0)
 
     with (
         progress_bar(label, config.steps, "updates", start) as advance,

@@ -1,5 +1,5 @@
-"""`metrics.jsonl`: one JSON object a line, each with a `step`. Numbers only; `seconds` is the time since the run
-began.
+"""`metrics.jsonl`: one JSON object a line, each with a `step`. Numbers only; `seconds` is the time that training
+has taken, over all sittings of a run that was interrupted.
 """
 
 from __future__ import annotations
@@ -44,6 +44,11 @@ class MetricsFile:
             except json.JSONDecodeError:
                 break
         return out
+
+    def seconds(self) -> float | None:
+        """What training has taken so far; None before its first row."""
+        rows = self.rows()
+        return rows[-1]["seconds"] if rows else None
 
     def truncate(self, step: int) -> None:
         kept = [json.dumps(row) + "\n" for row in self.rows() if row["step"] <= step]

@@ -21,6 +21,7 @@ from dawm.errors import FileError
 from dawm.evaluate.statistics import iqm
 from dawm.run.checkpoint import write_whole
 from dawm.run.folder import RunFolder
+from dawm.sweep.cost import cost_section
 from dawm.sweep.hooks import NO_HOOKS, Hooks
 from dawm.sweep.markdown import markdown_table
 from dawm.sweep.overall import overall_facts, overall_section
@@ -42,6 +43,7 @@ def write_table(out: str | Path, hooks: Hooks = NO_HOOKS) -> str:
         overall_section(overall),
         calibration,
         *(_section(task, hooks) for task in tasks),
+        cost_section(tasks),
         _footing(tasks),
     ]
     text = "\n\n".join(part for part in parts if part) + "\n"
@@ -101,7 +103,7 @@ def _read_method(run: RunFolder) -> dict[str, Any]:
 
 def _learner_facts(run: RunFolder) -> dict[str, Any]:
     stored = run.read_config()["config"]
-    config, seconds = stored["policy"], [row["seconds"] for row in run.metrics.rows()[-1:]]
+    config = stored["policy"]
     ahead = config.get("expansion", {}).get("horizon")  # TD targets of several steps, in a world model
     added = {"futures": bool(stored.get("futures")), "thin": bool(config.get("thin")), "ahead": bool(ahead)}
     return {
@@ -111,7 +113,7 @@ def _learner_facts(run: RunFolder) -> dict[str, Any]:
         "added": [name for name, there in added.items() if there],  # beside synthetic rows
         "updates": config["loop"]["steps"],
         "seeds": config["seeds"],
-        "seconds": seconds[0] if seconds else None,
+        "seconds": run.metrics.seconds(),
     }
 
 

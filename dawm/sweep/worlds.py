@@ -24,10 +24,19 @@ def read_worlds(folder: Path, further: tuple[str, ...] = ()) -> dict[str, Any]:
     `further` names JSON results of hooks beside synthetic data.
     """
     return {
-        "models": _each(folder, "model", ("holdout", "calibration", "provenance")),
+        "models": _models(folder),
         "synthetic": _each(folder, "synthetic", ("generation", "fidelity", *further)),
         "futures": _each(folder, "futures", ("library",)),
     }
+
+
+def _models(folder: Path) -> dict[str, dict[str, Any]]:
+    """With the cost of training the diffusion, which an ensemble does not have."""
+    found = _each(folder, "model", ("holdout", "calibration", "provenance"))
+    for name, model in found.items():
+        rows = RunFolder(folder / name).metrics.rows()
+        model |= {"seconds": rows[-1]["seconds"], "updates": rows[-1]["step"]} if rows else {"seconds": None}
+    return found
 
 
 def _each(folder: Path, stage: str, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:

@@ -153,6 +153,33 @@ def test_ctrl_c_saves_what_was_done_and_the_run_goes_on_from_there(tmp_path, uni
     assert same(fit(update, initial(), DATA, config, seed=5, folder=folder), uninterrupted[0])
 
 
+def test_seconds_are_those_of_all_sittings(tmp_path, monkeypatch):
+    clock = [1000.0]
+
+    class Clock:
+        @staticmethod
+        def monotonic():
+            return clock[0]
+
+    monkeypatch.setattr(loop, "time", Clock)
+    folder, last = start(tmp_path / "r"), []
+
+    def tick(step, state):  # a chunk takes two seconds
+        clock[0] += 2.0
+        last.append(step)
+        if last == [4, 8, 12]:
+            raise Killed  # after the checkpoint at 8: what came later is lost, and its time with it
+        return {}
+
+    config = LoopConfig(steps=23, chunk=4, monitor_every=4, save_every=8)
+    with pytest.raises(Killed):
+        fit(update, initial(), DATA, config, seed=5, folder=folder, monitor=tick)
+    clock[0] += 500.0  # nobody trains
+    fit(update, initial(), DATA, config, seed=5, folder=folder, monitor=tick)
+    assert [row["seconds"] for row in folder.metrics.rows()] == [2.0, 4.0, 6.0, 8.0, 10.0, 12.0]
+    assert folder.metrics.seconds() == 12.0
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(tmp_path, uninterrupted):
     folder = start(tmp_path / "r")
     fit(update, initial(), DATA, CONFIG, seed=5, folder=folder)
