@@ -2,7 +2,8 @@
 
 Plans are in [-1, 1]: actions, or where there is a policy deviations from what it does (`objective.py`). Among the
 candidates of every refinement are the plan before, shifted by a step, and nothing but the policy, where there is one;
-the search starts from the latter. From what it finds the gradient may go on (`ascent.py`).
+the search starts from the latter. From what it finds the gradient may go on (`ascent.py`). In place of the search there
+may be one short step from the policy along the slope of the worth (`nudge.py`).
 
 With `caution` a plan is followed only where its promise is large beside the spread of the candidates' worth, and the
 policy elsewhere: where small deviations change much, so do the model's errors.
@@ -19,10 +20,11 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from dawm.agents.targets import RiskConfig, risk
 from dawm.planning.ascent import AscentConfig, climb
+from dawm.planning.nudge import NudgeConfig, nudge
 from dawm.planning.objective import particle_returns
 from dawm.planning.search import SEARCHES, MPPIConfig, SearchConfig
 from dawm.types import Dynamics, Spec
@@ -34,16 +36,19 @@ class PlannerConfig:
 
     search: SearchConfig = field(default_factory=MPPIConfig)
     ascent: AscentConfig = field(default_factory=AscentConfig)
+    nudge: NudgeConfig = field(default_factory=NudgeConfig)  # with a radius: in place of the search
     horizon: int = 8
     tail: int = 0  # further steps, in which the policy goes on alone
     candidates: int = 64  # plans per refinement
     refinements: int = 3
     particles: int = 1  # futures of a plan, for each member of the model
-    spread: float = 0.5  # standard deviation of the first candidates, in units of half the action range
+    spread: float = (
+        0.5  # standard deviation of the first candidates, and of a nudge's samples, in units of half the action range
+    )
     correlation: float = 0.0  # of a candidate's deviations from one step to the next
     discount: float = 0.99
     risk: RiskConfig = field(default_factory=RiskConfig)  # over the futures of a plan
-    caution: float = 0.0  # least gain over the policy, in standard deviations of the first candidates; 0: none
+    caution: float = 0.0  # least gain over the policy, in deviations of the first candidates or samples; 0: none
     seed: int = 0
 
     def __post_init__(self):
@@ -95,9 +100,7 @@ class Planner:
 @eqx.filter_jit
 def _plan(model, obs, plan, key, spec: Spec, config: PlannerConfig, policy, value) -> tuple[Array, Array]:
     """(first raw action, the plan shifted by a step) for n states."""
-    refine = SEARCHES[config.search.kind][1]
     centre, scale = jnp.asarray(spec.act_centre), jnp.asarray(spec.act_scale)
-    n, (horizon, act_dim) = len(obs), plan.shape[1:]
     fixed, tail, most = plan[:, None], 0, 1.0
 
     def act(obs, plan):
@@ -106,22 +109,18 @@ def _plan(model, obs, plan, key, spec: Spec, config: PlannerConfig, policy, valu
 
     if policy is not None:
         fixed, tail, most = jnp.concatenate([fixed, jnp.zeros_like(fixed)], 1), config.tail, 2.0
-    mean, spread = fixed[:, -1], jnp.full(plan.shape, config.spread)
 
     def scored(plans, key):
         returns = particle_returns(model, obs, plans, config.particles, config.discount, value, key, act, tail)
         return risk(returns, config.risk, model.count)
 
-    for i in range(config.refinements):
-        key_draw, key_score = jr.split(jr.fold_in(key, i))
-        count = max(config.candidates - fixed.shape[1] - 1, 1)
-        noise = _correlated(jr.normal(key_draw, (n, count, horizon, act_dim)), config.correlation)
-        drawn = mean[:, None] + spread[:, None] * noise
-        plans = jnp.clip(jnp.concatenate([fixed, mean[:, None], drawn], 1), -most, most)
-        scores = scored(plans, key_score)
-        if i == 0:
-            doubt = scores[:, -count:].std(1)
-        mean, spread = refine(scores, plans, mean, spread, config.search)
+    if config.nudge.radius:
+        key_draw, key_score = jr.split(key)
+        worth = lambda plans: scored(plans, key_score)
+        mean, scores = nudge(worth, fixed[:, -1], config.spread, config.nudge, key_draw)
+        doubt = scores.std(1)
+    else:
+        mean, doubt = _search(scored, fixed, most, key, config)
     final = jnp.clip(mean, -most, most)
     if config.ascent.steps:
         key_climb = jr.fold_in(key, config.refinements)  # the same futures all the way, or chance would be climbed
@@ -135,6 +134,32 @@ def _plan(model, obs, plan, key, spec: Spec, config: PlannerConfig, policy, valu
         final = jnp.where((gain > config.caution * doubt)[:, None, None], final, 0.0)
     after = final[:, -1:] if policy is None else jnp.zeros_like(final[:, -1:])
     return act(obs, final[:, 0]), jnp.concatenate([final[:, 1:], after], 1)
+
+
+def _search(
+    scored: Callable[[Array, PRNGKeyArray], Array],
+    fixed: Float[Array, "n f h a"],
+    most: float,
+    key: PRNGKeyArray,
+    config: PlannerConfig,
+) -> tuple[Float[Array, "n h a"], Float[Array, " n"]]:
+    """What the refinements come to, from the last of the plans that are always among the candidates; and the spread of
+    the worth of the first candidates.
+    """
+    refine = SEARCHES[config.search.kind][1]
+    mean = fixed[:, -1]
+    spread = jnp.full(mean.shape, config.spread)
+    for i in range(config.refinements):
+        key_draw, key_score = jr.split(jr.fold_in(key, i))
+        count = max(config.candidates - fixed.shape[1] - 1, 1)
+        noise = _correlated(jr.normal(key_draw, (len(mean), count, *mean.shape[1:])), config.correlation)
+        drawn = mean[:, None] + spread[:, None] * noise
+        plans = jnp.clip(jnp.concatenate([fixed, mean[:, None], drawn], 1), -most, most)
+        scores = scored(plans, key_score)
+        if i == 0:
+            doubt = scores[:, -count:].std(1)
+        mean, spread = refine(scores, plans, mean, spread, config.search)
+    return mean, doubt
 
 
 def _correlated(noise: Float[Array, "n c h a"], correlation: float) -> Float[Array, "n c h a"]:

@@ -15,6 +15,7 @@ from dawm.data.dataset import References
 from dawm.errors import ConfigError
 from dawm.evaluate.score import score_actions
 from dawm.planning.ascent import AscentConfig
+from dawm.planning.nudge import NudgeConfig
 from dawm.planning.planner import Planner, PlannerConfig
 from dawm.planning.search import MPPIConfig
 from dawm.run.config import to_dict
@@ -23,7 +24,9 @@ from dawm.run.progress import say
 from dawm.worldmodel.dynamics import within
 from dawm.worldmodel.trained import TrainedModel
 
-# One setting for every task: few candidates and one refinement, because a longer search finds the model's errors.
+# One setting for every task. In linear dynamics few candidates and one refinement, and the gradient goes on from there;
+# elsewhere one short step along the slope, because a search of few candidates acts mostly at random and a longer one
+# finds the model's errors.
 AROUND_A_POLICY = PlannerConfig(
     search=MPPIConfig(temperature=0.5),
     ascent=AscentConfig(steps=40, rate=0.03, horizon=10),
@@ -43,7 +46,7 @@ class PlayConfig:
     dynamics: Literal["model", "ensemble", "anchor"] = "anchor"  # see `worldmodel/dynamics.py`
     member: int = 0  # seed of the policy that warms up
     terminal_value: bool = True  # what the policy's critic says of the last state; needs one
-    climb: Literal["linear", "always"] = "linear"  # in which dynamics `planner.ascent` goes on; see `climbs`
+    climb: Literal["linear", "always"] = "linear"  # in which dynamics search and `planner.ascent`; elsewhere the nudge
     beyond: float = 100.0  # price of leaving the range of the log, in standard deviations of reward and state
     margin: float = 2.0  # how near to the edge of the log that begins, in errors of the point prediction
 
@@ -97,14 +100,18 @@ def make_planner(trained: TrainedModel, config: PlayConfig, policy: TrainedPolic
     if config.beyond:
         dynamics = within(trained, dynamics, config.beyond, config.margin)
     planner = config.planner
-    if planner.ascent.steps and not climbs(trained, config):
-        say("no gradient ascent: these dynamics are not linear, and it would climb their errors (climb=always does it)")
+    linear = climbs(trained, config)
+    if linear or policy is None:
+        planner = replace(planner, nudge=NudgeConfig())
+    if planner.ascent.steps and not linear:
+        what = "one short step along the slope" if planner.nudge.radius else "no gradient ascent"
+        say(f"{what}: these dynamics are not linear, and an ascent would climb their errors (climb=always does it)")
         planner = replace(planner, ascent=AscentConfig())
     return Planner(dynamics, trained.spec, planner, policy=start, value=value)
 
 
 def climbs(trained: TrainedModel, config: PlayConfig) -> bool:
-    """Whether the gradient may go on from what the search finds.
+    """Whether plans are searched for, and the gradient goes on from what is found; elsewhere the policy is nudged.
 
     What it climbs lies outside the log, where a linear map still holds and a network says anything; so by default only
     in an anchor of which the log said that it is linear.
