@@ -6,7 +6,7 @@ with e_k standard normal, half of them mirror images of the others: the slope of
 (Duchi, Bartlett and Wainwright 2012, SIAM J. Optim. 22(2), section 2), every sample with one vote. A network's slope at
 one point is an accident of its kinks; at a cliff, such as the price of leaving the log, a single sample would otherwise
 outvote all others. ρ is the length of the whole plan, all steps and dimensions together, so that the policy is nudged
-and never left.
+and never left. |d| says how far the samples agree: four that know nothing of each other come to 1/2.
 
 Departures: their step is along the mean gradient itself, and repeated.
 """
@@ -28,10 +28,13 @@ class NudgeConfig:
 
     radius: float = 0.0  # length of the step, in units of half the action range; 0: none
     samples: int = 4  # plans at which the slope is taken, an even number
+    agreement: float = 0.0  # least length of d: where the samples agree less, plans are searched for; 0: never
 
     def __post_init__(self):
         if self.radius < 0:
             raise ValueError(f"radius is a length, at least 0; got {self.radius}")
+        if not 0 <= self.agreement <= 1:
+            raise ValueError(f"agreement is a length in [0, 1], got {self.agreement}")
         if self.samples < 2 or self.samples % 2:
             raise ValueError(f"samples come in pairs, so an even number from 2; got {self.samples}")
 
@@ -42,9 +45,10 @@ def nudge(
     spread: float,
     config: NudgeConfig,
     key: PRNGKeyArray,
-) -> tuple[Float[Array, "n h a"], Float[Array, "n k"]]:
-    """(The plan moved by `config.radius` along the slope smoothed over `spread`, the worth of the samples); `worth` of
-    one plan depends on that one alone. Where the slope is 0 the plan stays.
+) -> tuple[Float[Array, "n h a"], Float[Array, " n"], Float[Array, "n k"]]:
+    """The plan moved by `config.radius` along the slope smoothed over `spread`, the agreement |d| of the samples (1
+    where all are of one mind), and their worth; `worth` of one plan depends on that one alone. Where the slope is 0 the
+    plan stays.
     """
     n, horizon, act_dim = plan.shape
     half = spread * jr.normal(key, (n, config.samples // 2, horizon, act_dim))
@@ -55,7 +59,8 @@ def nudge(
         return each.sum(), each
 
     slopes, each = jax.grad(total, has_aux=True)(around)
-    return plan + config.radius * _unit(_unit(slopes).mean(1)), each
+    mean = _unit(slopes).mean(1)
+    return plan + config.radius * _unit(mean), jnp.sqrt(jnp.square(mean).sum((1, 2))), each
 
 
 def _unit(vector: Float[Array, "*n h a"]) -> Float[Array, "*n h a"]:

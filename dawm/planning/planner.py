@@ -2,8 +2,8 @@
 
 Plans are in [-1, 1]: actions, or where there is a policy deviations from what it does (`objective.py`). Among the
 candidates of every refinement are the plan before, shifted by a step, and nothing but the policy, where there is one;
-the search starts from the latter. From what it finds the gradient may go on (`ascent.py`). In place of the search there
-may be one short step from the policy along the slope of the worth (`nudge.py`).
+the search starts from the latter. From what it finds the gradient may go on (`ascent.py`). Where the slope of the worth
+is one over the spread of the candidates, a short step along it from the policy may take its place (`nudge.py`).
 
 With `caution` a plan is followed only where its promise is large beside the spread of the candidates' worth, and the
 policy elsewhere: where small deviations change much, so do the model's errors.
@@ -36,7 +36,9 @@ class PlannerConfig:
 
     search: SearchConfig = field(default_factory=MPPIConfig)
     ascent: AscentConfig = field(default_factory=AscentConfig)
-    nudge: NudgeConfig = field(default_factory=NudgeConfig)  # with a radius: in place of the search
+    nudge: NudgeConfig = field(
+        default_factory=NudgeConfig
+    )  # with a radius: where its samples agree, in place of the search
     horizon: int = 8
     tail: int = 0  # further steps, in which the policy goes on alone
     candidates: int = 64  # plans per refinement
@@ -114,13 +116,15 @@ def _plan(model, obs, plan, key, spec: Spec, config: PlannerConfig, policy, valu
         returns = particle_returns(model, obs, plans, config.particles, config.discount, value, key, act, tail)
         return risk(returns, config.risk, model.count)
 
+    searched = config.nudge.radius == 0 or config.nudge.agreement > 0
+    mean, doubt = _search(scored, fixed, most, key, config) if searched else (fixed[:, -1], 0.0)
     if config.nudge.radius:
-        key_draw, key_score = jr.split(key)
+        key_draw, key_score = jr.split(jr.fold_in(key, config.refinements + 2))
         worth = lambda plans: scored(plans, key_score)
-        mean, scores = nudge(worth, fixed[:, -1], config.spread, config.nudge, key_draw)
-        doubt = scores.std(1)
-    else:
-        mean, doubt = _search(scored, fixed, most, key, config)
+        nudged, agreement, scores = nudge(worth, fixed[:, -1], config.spread, config.nudge, key_draw)
+        agreed = agreement >= config.nudge.agreement
+        mean = jnp.where(agreed[:, None, None], nudged, mean)
+        doubt = jnp.where(agreed, scores.std(1), doubt)
     final = jnp.clip(mean, -most, most)
     if config.ascent.steps:
         key_climb = jr.fold_in(key, config.refinements)  # the same futures all the way, or chance would be climbed

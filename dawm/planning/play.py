@@ -24,12 +24,13 @@ from dawm.run.progress import say
 from dawm.worldmodel.dynamics import within
 from dawm.worldmodel.trained import TrainedModel
 
-# One setting for every task. In linear dynamics few candidates and one refinement, and the gradient goes on from there;
-# elsewhere one short step along the slope, because a search of few candidates acts mostly at random and a longer one
-# finds the model's errors.
+# One setting for every task. Few candidates and one refinement, because a longer search finds the model's errors; the
+# gradient goes on from there in linear dynamics. Elsewhere the policy is only nudged where there is one slope: the best
+# of a few candidates is mostly chance in all that its worth does not depend on, and some policies do not survive that.
 AROUND_A_POLICY = PlannerConfig(
     search=MPPIConfig(temperature=0.5),
     ascent=AscentConfig(steps=40, rate=0.03, horizon=10),
+    nudge=NudgeConfig(radius=0.3, agreement=0.55),
     horizon=20,
     tail=20,
     candidates=32,
@@ -46,7 +47,7 @@ class PlayConfig:
     dynamics: Literal["model", "ensemble", "anchor"] = "anchor"  # see `worldmodel/dynamics.py`
     member: int = 0  # seed of the policy that warms up
     terminal_value: bool = True  # what the policy's critic says of the last state; needs one
-    climb: Literal["linear", "always"] = "linear"  # in which dynamics search and `planner.ascent`; elsewhere the nudge
+    climb: Literal["linear", "always"] = "linear"  # in which dynamics `planner.ascent` goes on; elsewhere the nudge
     beyond: float = 100.0  # price of leaving the range of the log, in standard deviations of reward and state
     margin: float = 2.0  # how near to the edge of the log that begins, in errors of the point prediction
 
@@ -104,14 +105,13 @@ def make_planner(trained: TrainedModel, config: PlayConfig, policy: TrainedPolic
     if linear or policy is None:
         planner = replace(planner, nudge=NudgeConfig())
     if planner.ascent.steps and not linear:
-        what = "one short step along the slope" if planner.nudge.radius else "no gradient ascent"
-        say(f"{what}: these dynamics are not linear, and an ascent would climb their errors (climb=always does it)")
+        say("no gradient ascent: these dynamics are not linear, and it would climb their errors (climb=always does it)")
         planner = replace(planner, ascent=AscentConfig())
     return Planner(dynamics, trained.spec, planner, policy=start, value=value)
 
 
 def climbs(trained: TrainedModel, config: PlayConfig) -> bool:
-    """Whether plans are searched for, and the gradient goes on from what is found; elsewhere the policy is nudged.
+    """Whether the gradient may go on from what the search finds; elsewhere the policy may be nudged.
 
     What it climbs lies outside the log, where a linear map still holds and a network says anything; so by default only
     in an anchor of which the log said that it is linear.

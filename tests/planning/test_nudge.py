@@ -27,9 +27,10 @@ def linear(plans):
 @given(st.floats(0.01, 3.0), st.sampled_from([2, 4, 8]), st.integers(0, 99))
 def test_of_a_linear_worth_the_step_is_along_its_slope(radius, samples, seed):
     start = jr.normal(jr.key(seed), SLOPE.shape)
-    plan, worths = nudge(linear, start, 0.3, NudgeConfig(radius, samples), jr.key(seed))
+    plan, agreement, worths = nudge(linear, start, 0.3, NudgeConfig(radius, samples), jr.key(seed))
     size = jnp.sqrt(jnp.square(SLOPE).sum((1, 2), keepdims=True))
     np.testing.assert_allclose(plan - start, radius * SLOPE / size, atol=1e-5)
+    np.testing.assert_allclose(agreement, 1.0, atol=1e-5)
     assert worths.shape == (5, samples)
     np.testing.assert_allclose(worths.mean(1), linear(start[:, None])[:, 0], atol=1e-4)  # mirror images
 
@@ -41,9 +42,10 @@ def test_every_sample_has_one_vote():
         return linear(plans) - 1e6 * jnp.maximum(plans[..., 0, 0] - 0.3, 0.0)
 
     config = NudgeConfig(0.3, 64)
-    plan, _ = nudge(worth, jnp.zeros_like(SLOPE), 0.3, config, jr.key(0))
+    plan, agreement, _ = nudge(worth, jnp.zeros_like(SLOPE), 0.3, config, jr.key(0))
     step = plan / 0.3
     size = jnp.sqrt(jnp.square(SLOPE).sum((1, 2), keepdims=True))
+    assert (agreement < 0.98).all()
     np.testing.assert_allclose(jnp.square(step).sum((1, 2)), 1.0, rtol=1e-5)
     away = (step * SLOPE / size).sum((1, 2))
     assert (away > 0.8).all()  # 16 % of the samples stand at it, and it alone would say: back along the first action
@@ -51,8 +53,9 @@ def test_every_sample_has_one_vote():
 
 def test_no_slope_is_no_step():
     start = jr.normal(jr.key(0), SLOPE.shape)
-    plan, _ = nudge(lambda plans: jnp.zeros(plans.shape[:2]), start, 0.3, NudgeConfig(0.3), jr.key(0))
+    plan, agreement, _ = nudge(lambda plans: jnp.zeros(plans.shape[:2]), start, 0.3, NudgeConfig(0.3), jr.key(0))
     np.testing.assert_array_equal(plan, start)
+    np.testing.assert_array_equal(agreement, 0.0)
 
 
 class Integrator:
@@ -90,7 +93,31 @@ def test_nudging_a_policy_raises_its_return():
     assert played(planner) > 0.8 * played(lambda obs: -0.2 * obs)  # returns are negative: a fifth is saved
 
 
-@pytest.mark.parametrize("wrong", [{"radius": -1.0}, {"samples": 3}, {"samples": 0}])
+@pytest.mark.parametrize("wrong", [{"radius": -1.0}, {"samples": 3}, {"samples": 0}, {"agreement": 1.5}])
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         NudgeConfig(**wrong)
+
+
+class Cliffs:
+    """s' = s, r = a + 5 sin 60 a: the slope at one point says nothing of the next."""
+
+    count = 1
+
+    def advance(self, obs, action, source, key):
+        a = action[..., 0]
+        return Prediction(obs, a + 5 * jnp.sin(60 * a), jnp.zeros(a.shape))
+
+
+def test_where_the_samples_disagree_plans_are_searched_for():
+    policy, obs = lambda obs: jnp.zeros_like(obs), np.ones((1, 4, 1), np.float32)
+    config = PlannerConfig(horizon=4, candidates=16, refinements=1)
+    searched = Planner(Cliffs(), SPEC, config, policy=policy)(obs)
+    both = replace(config, nudge=NudgeConfig(0.3, 4, agreement=0.95))
+    np.testing.assert_array_equal(Planner(Cliffs(), SPEC, both, policy=policy)(obs), searched)
+    nudged = Planner(Integrator(), SPEC, replace(config, spread=0.01, nudge=NudgeConfig(0.3)), policy=policy)(obs)
+    both = replace(both, spread=0.01)
+    np.testing.assert_array_equal(Planner(Integrator(), SPEC, both, policy=policy)(obs) < 0, nudged < 0)
+    assert (
+        np.abs(Planner(Integrator(), SPEC, both, policy=policy)(obs)) > 0.1
+    ).all()  # nudged: the search is 0.01 wide
