@@ -39,7 +39,7 @@ class NudgeConfig:
             raise ValueError(f"samples come in pairs, so an even number from 2; got {self.samples}")
 
 
-def nudge(
+def nudged(
     worth: Callable[[Float[Array, "n c h a"]], Float[Array, "n c"]],
     plan: Float[Array, "n h a"],
     spread: float,

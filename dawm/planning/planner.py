@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from dawm.agents.targets import RiskConfig, risk
 from dawm.planning.ascent import AscentConfig, climb
-from dawm.planning.nudge import NudgeConfig, nudge
+from dawm.planning.nudge import NudgeConfig, nudged
 from dawm.planning.objective import particle_returns
 from dawm.planning.search import SEARCHES, MPPIConfig, SearchConfig
 from dawm.types import Dynamics, Spec
@@ -121,9 +121,9 @@ def _plan(model, obs, plan, key, spec: Spec, config: PlannerConfig, policy, valu
     if config.nudge.radius:
         key_draw, key_score = jr.split(jr.fold_in(key, config.refinements + 2))
         worth = lambda plans: scored(plans, key_score)
-        nudged, agreement, scores = nudge(worth, fixed[:, -1], config.spread, config.nudge, key_draw)
+        step, agreement, scores = nudged(worth, fixed[:, -1], config.spread, config.nudge, key_draw)
         agreed = agreement >= config.nudge.agreement
-        mean = jnp.where(agreed[:, None, None], nudged, mean)
+        mean = jnp.where(agreed[:, None, None], step, mean)
         doubt = jnp.where(agreed, scores.std(1), doubt)
     final = jnp.clip(mean, -most, most)
     if config.ascent.steps:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dawm.planning.nudge import NudgeConfig, nudge
+from dawm.planning.nudge import NudgeConfig, nudged
 from dawm.planning.planner import Planner, PlannerConfig
 from dawm.types import Prediction, Spec
 
@@ -27,7 +27,7 @@ def linear(plans):
 @given(st.floats(0.01, 3.0), st.sampled_from([2, 4, 8]), st.integers(0, 99))
 def test_of_a_linear_worth_the_step_is_along_its_slope(radius, samples, seed):
     start = jr.normal(jr.key(seed), SLOPE.shape)
-    plan, agreement, worths = nudge(linear, start, 0.3, NudgeConfig(radius, samples), jr.key(seed))
+    plan, agreement, worths = nudged(linear, start, 0.3, NudgeConfig(radius, samples), jr.key(seed))
     size = jnp.sqrt(jnp.square(SLOPE).sum((1, 2), keepdims=True))
     np.testing.assert_allclose(plan - start, radius * SLOPE / size, atol=1e-5)
     np.testing.assert_allclose(agreement, 1.0, atol=1e-5)
@@ -42,7 +42,7 @@ def test_every_sample_has_one_vote():
         return linear(plans) - 1e6 * jnp.maximum(plans[..., 0, 0] - 0.3, 0.0)
 
     config = NudgeConfig(0.3, 64)
-    plan, agreement, _ = nudge(worth, jnp.zeros_like(SLOPE), 0.3, config, jr.key(0))
+    plan, agreement, _ = nudged(worth, jnp.zeros_like(SLOPE), 0.3, config, jr.key(0))
     step = plan / 0.3
     size = jnp.sqrt(jnp.square(SLOPE).sum((1, 2), keepdims=True))
     assert (agreement < 0.98).all()
@@ -53,7 +53,7 @@ def test_every_sample_has_one_vote():
 
 def test_no_slope_is_no_step():
     start = jr.normal(jr.key(0), SLOPE.shape)
-    plan, agreement, _ = nudge(lambda plans: jnp.zeros(plans.shape[:2]), start, 0.3, NudgeConfig(0.3), jr.key(0))
+    plan, agreement, _ = nudged(lambda plans: jnp.zeros(plans.shape[:2]), start, 0.3, NudgeConfig(0.3), jr.key(0))
     np.testing.assert_array_equal(plan, start)
     np.testing.assert_array_equal(agreement, 0.0)
 
@@ -115,9 +115,9 @@ def test_where_the_samples_disagree_plans_are_searched_for():
     searched = Planner(Cliffs(), SPEC, config, policy=policy)(obs)
     both = replace(config, nudge=NudgeConfig(0.3, 4, agreement=0.95))
     np.testing.assert_array_equal(Planner(Cliffs(), SPEC, both, policy=policy)(obs), searched)
-    nudged = Planner(Integrator(), SPEC, replace(config, spread=0.01, nudge=NudgeConfig(0.3)), policy=policy)(obs)
+    pushed = Planner(Integrator(), SPEC, replace(config, spread=0.01, nudge=NudgeConfig(0.3)), policy=policy)(obs)
     both = replace(both, spread=0.01)
-    np.testing.assert_array_equal(Planner(Integrator(), SPEC, both, policy=policy)(obs) < 0, nudged < 0)
+    np.testing.assert_array_equal(Planner(Integrator(), SPEC, both, policy=policy)(obs) < 0, pushed < 0)
     assert (
         np.abs(Planner(Integrator(), SPEC, both, policy=policy)(obs)) > 0.1
     ).all()  # nudged: the search is 0.01 wide
