@@ -36,17 +36,13 @@ class PlannerConfig:
 
     search: SearchConfig = field(default_factory=MPPIConfig)
     ascent: AscentConfig = field(default_factory=AscentConfig)
-    nudge: NudgeConfig = field(
-        default_factory=NudgeConfig
-    )  # with a radius: where its samples agree, in place of the search
+    nudge: NudgeConfig = field(default_factory=NudgeConfig)  # where its samples agree, in place of the search
     horizon: int = 8
     tail: int = 0  # further steps, in which the policy goes on alone
     candidates: int = 64  # plans per refinement
     refinements: int = 3
     particles: int = 1  # futures of a plan, for each member of the model
-    spread: float = (
-        0.5  # standard deviation of the first candidates, and of a nudge's samples, in units of half the action range
-    )
+    spread: float = 0.5  # deviation of the first candidates, and of a nudge's samples, in halves of the action range
     correlation: float = 0.0  # of a candidate's deviations from one step to the next
     discount: float = 0.99
     risk: RiskConfig = field(default_factory=RiskConfig)  # over the futures of a plan
