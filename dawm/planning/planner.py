@@ -112,8 +112,7 @@ def _plan(model, obs, plan, key, spec: Spec, config: PlannerConfig, policy, valu
         returns = particle_returns(model, obs, plans, config.particles, config.discount, value, key, act, tail)
         return risk(returns, config.risk, model.count)
 
-    searched = config.nudge.radius == 0 or config.nudge.agreement > 0
-    mean, doubt = _search(scored, fixed, most, key, config) if searched else (fixed[:, -1], 0.0)
+    mean, doubt = _search(scored, fixed, most, key, config)
     if config.nudge.radius:
         key_draw, key_score = jr.split(jr.fold_in(key, config.refinements + 2))
         worth = lambda plans: scored(plans, key_score)

@@ -47,7 +47,7 @@ class PlayConfig:
     dynamics: Literal["model", "ensemble", "anchor"] = "anchor"  # see `worldmodel/dynamics.py`
     member: int = 0  # seed of the policy that warms up
     terminal_value: bool = True  # what the policy's critic says of the last state; needs one
-    climb: Literal["linear", "always"] = "linear"  # in which dynamics `planner.ascent` goes on; elsewhere the nudge
+    climb: Literal["linear", "always"] = "linear"  # where `planner.ascent` counts, and elsewhere `planner.nudge`
     beyond: float = 100.0  # price of leaving the range of the log, in standard deviations of reward and state
     margin: float = 2.0  # how near to the edge of the log that begins, in errors of the point prediction
 

@@ -128,7 +128,7 @@ def fit(
     state = layout.placed(state)
     data = data.then(layout.copied) if isinstance(data, Feed) else layout.copied(data)
     key = jr.key(seed) if members is None else members.keys(seed)
-    earlier = folder.metrics.seconds() if folder is not None else None  # sittings
+    earlier = folder.metrics.seconds() if folder is not None else None  # what other sittings took
     compiled, begun = {}, time.monotonic() - (earlier or 0.0)
 
     with (

@@ -7,6 +7,7 @@ record no time.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from dawm.sweep.markdown import markdown_table
@@ -16,7 +17,7 @@ class Cost(NamedTuple):
     """What a stage took on one dataset."""
 
     seconds: float
-    made: int  # updates of one seed, or transitions
+    made: int  # updates, those of each seed counted, or transitions
 
     @property
     def rate(self) -> float:
@@ -29,21 +30,32 @@ Costs = dict[tuple[str, str], dict[str, Cost]]  # (stage, what its rate counts):
 def read_costs(tasks: list[dict[str, Any]]) -> Costs:
     """Of the results of `dawm.sweep.table.read_results`; stages that recorded no time are left out."""
     found: Costs = {}
-    for task in tasks:
-        for name, model in task["worlds"]["models"].items():
-            if model["seconds"]:
-                found.setdefault((name, "updates"), {})[task["dataset"]] = Cost(model["seconds"], model["updates"])
-    for task in tasks:
-        for name, made in task["worlds"]["synthetic"].items():
-            if (facts := made["generation"]) and facts["seconds"]:
-                cost = Cost(facts["seconds"], facts["transitions"])
-                found.setdefault((name, "transitions"), {})[task["dataset"]] = cost
-    for task in tasks:
-        for method in task["methods"]:
-            if method["seconds"]:
-                cost = Cost(method["seconds"], method["updates"] * method["seeds"])
-                found.setdefault((method["method"], "updates of a seed"), {})[task["dataset"]] = cost
+    for stage in (_models, _synthetic, _learners):  # in the order of the work, for all datasets
+        for task in tasks:
+            for name, counted, cost in stage(task):
+                found.setdefault((name, counted), {})[task["dataset"]] = cost
     return found
+
+
+Stage = Iterator[tuple[str, str, Cost]]  # its name, what its rate counts, its cost
+
+
+def _models(task: dict[str, Any]) -> Stage:
+    for name, model in task["worlds"]["models"].items():
+        if model["seconds"]:
+            yield name, "updates", Cost(model["seconds"], model["updates"])
+
+
+def _synthetic(task: dict[str, Any]) -> Stage:
+    for name, made in task["worlds"]["synthetic"].items():
+        if (facts := made["generation"]) and facts["seconds"]:
+            yield name, "transitions", Cost(facts["seconds"], facts["transitions"])
+
+
+def _learners(task: dict[str, Any]) -> Stage:
+    for method in task["methods"]:
+        if method["seconds"]:
+            yield method["method"], "updates of a seed", Cost(method["seconds"], method["updates"] * method["seeds"])
 
 
 def cost_section(tasks: list[dict[str, Any]]) -> str:

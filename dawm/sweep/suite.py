@@ -42,6 +42,8 @@ further ones, in folders such as model-latent and synthetic-careful, say what di
     model = "latent"
     policy = "td3bc-careful"       # a method that warms it up, every seed by itself; without one, `seeds` planners
 
+A suite may begin with another, `extends = "core.toml"` (beside it): its own settings count over those, table by table.
+
 With `[calibrate]` every model that a method needs, and every one in `[models]`, is calibrated. What comes of all this
 is in `dawm/sweep/piece.py`.
 """
@@ -210,12 +212,7 @@ class Suite:
 
 def read_suite(path: str | Path, hooks: Hooks = NO_HOOKS) -> Suite:
     """The suite in a TOML file, every setting checked. Raises FileError or ConfigError naming the setting."""
-    try:
-        values = tomllib.loads(Path(path).read_text())
-    except FileNotFoundError:
-        raise FileError(f"there is no suite file `{path}`.") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise FileError(f"the suite file `{path}` cannot be read: {error}.") from None
+    values = _read_values(Path(path))
     _require_keys(values, path)
     for name in ("datasets", "methods", "models", "synthetic", "futures"):
         _require_tables(values.get(name, {}), name)
@@ -239,6 +236,34 @@ def read_suite(path: str | Path, hooks: Hooks = NO_HOOKS) -> Suite:
             _require(actor in real, name, "policy", "as a learner on real data alone")
     suite.calibrate_config()
     return suite
+
+
+def _read_values(path: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The settings in a file over those of the file that it extends."""
+    if path in extending:
+        raise ConfigError(f"the suite file `{path}` extends itself.")
+    try:
+        values = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        by = f", which `{extending[-1]}` extends" if extending else ""
+        raise FileError(f"there is no suite file `{path}`{by}.") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise FileError(f"the suite file `{path}` cannot be read: {error}.") from None
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise ConfigError(f"`extends` of the suite file `{path}` is the name of another, got {base!r}.")
+    return _over(_read_values(path.parent / base, (*extending, path)), values)
+
+
+def _over(base: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested tables, where both have one, and else the value of `values`."""
+    merged = dict(base)
+    for key, value in values.items():
+        both = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+        merged[key] = _over(base[key], value) if both else value
+    return merged
 
 
 def _check_method(suite: Suite, name: str) -> None:

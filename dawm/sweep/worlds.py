@@ -34,8 +34,8 @@ def _models(folder: Path) -> dict[str, dict[str, Any]]:
     """With the cost of training the diffusion, which an ensemble does not have."""
     found = _each(folder, "model", ("holdout", "calibration", "provenance"))
     for name, model in found.items():
-        rows = RunFolder(folder / name).metrics.rows()
-        model |= {"seconds": rows[-1]["seconds"], "updates": rows[-1]["step"]} if rows else {"seconds": None}
+        last = (RunFolder(folder / name).metrics.rows() or [{}])[-1]
+        model |= {"seconds": last.get("seconds"), "updates": last.get("step")}
     return found
 
 

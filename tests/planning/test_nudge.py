@@ -115,9 +115,6 @@ def test_where_the_samples_disagree_plans_are_searched_for():
     searched = Planner(Cliffs(), SPEC, config, policy=policy)(obs)
     both = replace(config, nudge=NudgeConfig(0.3, 4, agreement=0.95))
     np.testing.assert_array_equal(Planner(Cliffs(), SPEC, both, policy=policy)(obs), searched)
-    pushed = Planner(Integrator(), SPEC, replace(config, spread=0.01, nudge=NudgeConfig(0.3)), policy=policy)(obs)
-    both = replace(both, spread=0.01)
-    np.testing.assert_array_equal(Planner(Integrator(), SPEC, both, policy=policy)(obs) < 0, pushed < 0)
-    assert (
-        np.abs(Planner(Integrator(), SPEC, both, policy=policy)(obs)) > 0.1
-    ).all()  # nudged: the search is 0.01 wide
+    narrow = replace(both, spread=0.01)
+    pushed = Planner(Integrator(), SPEC, narrow, policy=policy)(obs)
+    assert (pushed < -0.1).all()  # nudged: the search is 0.01 wide

@@ -22,7 +22,7 @@ TASKS = [
         "dataset": "a",
         "methods": [learner("iql", 30.0), learner("iql-plan", None, updates=None)],
         "worlds": worlds(
-            [("model", {"seconds": 50.0, "updates": 5_000}), ("model-anchor", {"seconds": None})],
+            [("model", {"seconds": 50.0, "updates": 5_000}), ("model-anchor", {"seconds": None, "updates": None})],
             [("synthetic", {"generation": {"seconds": 4.0, "transitions": 8_000}}), ("broken", {"generation": None})],
         ),
     },

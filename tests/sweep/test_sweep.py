@@ -13,7 +13,7 @@ import pytest
 
 from dawm.agents.policy import load_policy
 from dawm.cli.main import main
-from dawm.errors import ConfigError
+from dawm.errors import ConfigError, FileError
 from dawm.pipeline import stored_model
 from dawm.planning.play import score_planner
 from dawm.report.page import write_report
@@ -93,6 +93,47 @@ def test_planners_come_after_their_model_and_their_policy(folder):
         "linear/td3bc-acted": ("linear/synthetic-acted",),
         "linear/td3bc-ahead": ("linear/model",),
     }
+
+
+def test_a_suite_extends_another_table_by_table(tmp_path):
+    base = """
+name = "base"
+updates = 10
+seeds = 2
+[datasets.a]
+path = "a.npz"
+[methods.bc]
+algo = "bc"
+[policy.loop]
+chunk = 5
+"""
+    (tmp_path / "base.toml").write_text(base)
+    more = (
+        'extends = "base.toml"\nname = "more"\nseeds = 5\n[datasets.b]\npath = "b.npz"\n[policy.loop]\nsave_every = 7\n'
+    )
+    (tmp_path / "more.toml").write_text(more)
+    suite = read_suite(tmp_path / "more.toml")
+    assert (suite.name, suite.updates, suite.seeds) == ("more", 10, 5)
+    assert list(suite.datasets) == ["a", "b"]
+    assert list(suite.methods) == ["bc"]
+    assert suite.policy == {"loop": {"chunk": 5, "save_every": 7}}
+    (tmp_path / "third.toml").write_text('extends = "more.toml"\nupdates = 3\n')
+    third = read_suite(tmp_path / "third.toml")
+    assert (third.name, third.updates, third.seeds) == ("more", 3, 5)
+
+
+@pytest.mark.parametrize(
+    ("extends", "error", "message"),
+    [
+        ('"none.toml"', FileError, "no suite file `.*none.toml`, which `.*wrong.toml` extends"),
+        ('"wrong.toml"', ConfigError, "extends itself"),
+        ("3", ConfigError, "`extends` of the suite file `.*wrong.toml` is the name of another, got 3"),
+    ],
+)
+def test_a_base_that_cannot_be_is_named(tmp_path, extends, error, message):
+    (tmp_path / "wrong.toml").write_text(f"extends = {extends}\n")
+    with pytest.raises(error, match=message):
+        read_suite(tmp_path / "wrong.toml")
 
 
 def test_paths_are_relative_to_the_suite_file_or_names(folder):
