@@ -28,7 +28,7 @@ class PolicyConfig:
     risk: RiskConfig = field(default_factory=RiskConfig)  # measure over plausible futures, where these are given
     expansion: ExpansionConfig = field(default_factory=ExpansionConfig)  # TD targets of several steps in a world model
     priority: PriorityConfig = field(default_factory=PriorityConfig)  # rows of the log that are drawn more often
-    focus: float = 1.0  # share of the log that is drawn in effect, the better episodes more often (1: uniformly)
+    focus: float | Literal["auto"] = 1.0  # share of the log drawn in effect, better episodes more often (1: uniformly)
     thin: float = 0.0  # imitation weighs 1 where the log supports (s, a) and 1 more times this where it has nothing
     clone: Literal["all", "log"] = "all"  # rows whose actions are imitated: all, or only recorded ones
     seeds: int = 1  # policies trained at once; they use the seeds `seed`, `seed + 1`, ...
@@ -44,9 +44,9 @@ class PolicyConfig:
         self._check_expansion()
         if self.priority.kind == "td_error" and self.algo.kind == "bc":
             raise ValueError("priority.kind td_error needs a learner with values, and algo is bc")
-        if not 0 < self.focus <= 1:
+        if self.focus != "auto" and not 0 < self.focus <= 1:
             raise ValueError(f"focus is a share of the log, above 0 and at most 1 (all rows alike); got {self.focus}")
-        if self.focus < 1 and self.priority.kind != "none":
+        if self.focus != 1 and self.priority.kind != "none":
             raise ValueError("focus and priority.kind both say which rows are drawn more often: set one of them")
         if self.thin < 0:
             raise ValueError(f"thin is a further weight of imitation, at least 0; got {self.thin}")

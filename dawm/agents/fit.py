@@ -26,6 +26,7 @@ from dawm.agents.focus import sharpness, trajectory_mass
 from dawm.agents.policy import TrainedPolicy, TrainedState, initial_state, policy_of, seeds_of
 from dawm.agents.priority import PriorityConfig, known, novelty_mass, refreshed, uncertainty_mass
 from dawm.agents.registry import make_agent
+from dawm.agents.share import best_share, errors_by_share
 from dawm.agents.targets import Target, one_step, over_futures
 from dawm.data.dataset import Dataset
 from dawm.data.prioritised import draw_prioritised
@@ -41,6 +42,7 @@ from dawm.run.progress import say
 from dawm.types import Futures, Prediction, Spec, Transition, World
 
 STD_FLOOR = 1e-3  # added to each standard deviation, as in CORL
+FOUND = "focus.json"  # of a run folder: the share that `focus = "auto"` came to, and the errors that it is from
 RETURN_RANGE = 1000.0  # what `normalise_reward` makes of the distance from the worst return to the best
 
 
@@ -90,7 +92,9 @@ def train_policy(
         made = made and _alone(made, outcomes.reward.shape[1])
     gain, size = _reward_gain(data, config), None if outcomes is None else outcomes.reward.shape[1]
     world = scaled_world(model, config.expansion, log, mean, scale, gain, size)
-    mass, sharp = _mass(config.priority, data, real, outcomes, config.seed), _sharpness(config, data)
+    run = None if folder is None else _start(folder, data, synthetic, futures, model, config)
+    mass = _mass(config.priority, data, real, outcomes, config.seed)
+    sharp = _sharpness(_share(config, data, run), data)
     if config.thin > 0:
         support = log_support(data, config.seed)
         real = real._replace(cloning=cloning_weights(support, real, config.thin))
@@ -98,7 +102,7 @@ def train_policy(
     prepare = functools.partial(_prepare, spec=spec, mean=mean, scale=scale, gain=gain)
 
     def mass_of(rows: Int[np.ndarray, " n"]) -> Float[Array, " n"] | None:
-        if config.focus == 1:
+        if sharp == 0:
             return mass
         episode = np.searchsorted(data.episode_ends, rows, side="right")  # a whole one, also where a block cuts it
         return jnp.asarray(trajectory_mass(data.returns[episode], sharp))
@@ -116,7 +120,6 @@ def train_policy(
         return inputs_of(block.data.transitions(), mass_of(block.rows))
 
     inputs = inputs_of(real, mass_of(np.arange(len(data)))) if stream is None else Feed(block_inputs)
-    run = None if folder is None else _start(folder, data, synthetic, futures, model, config)
     state = fit(
         policy_update(config, spec, one_step if futures is None else over_futures(config.risk, futures.members)),
         initial_state(config, spec, mean, scale, len(data)),
@@ -188,14 +191,28 @@ def _mass(
     return None
 
 
-def _sharpness(config: PolicyConfig, data: Dataset) -> float:
-    """1 / τ of trajectory weighting, and a line on what it does to this log."""
-    if config.focus == 1:
-        return 0.0
-    sharp = sharpness(data.returns, data.lengths, config.focus)
-    drawn = np.average(data.returns, weights=data.lengths * trajectory_mass(data.returns, sharp))
-    plain = np.average(data.returns, weights=data.lengths)
-    say(f"focus: rows are of episodes whose mean return is {drawn:,.4g} as drawn, {plain:,.4g} in the log")
+def _share(config: PolicyConfig, data: Dataset, run: RunFolder | None) -> float:
+    """How much of the log is drawn in effect; what was found for `auto` is kept with the run, and not looked for again."""
+    if config.focus != "auto":
+        return config.focus
+    found = None if run is None else run.read_json(FOUND)
+    errors = errors_by_share(data, config.loop.steps, config.seed) if found is None else dict(found["errors"])
+    share = best_share(errors) if found is None else found["share"]
+    if run is not None and found is None:
+        run.write_json(FOUND, {"share": share, "errors": list(errors.items())})
+    if errors:
+        each = ", ".join(f"{error:.4g} of {part:g}" for part, error in errors.items())
+        say(f"focus: held-out error of a clone of the better episodes, by the share of the log it is of: {each}")
+    return share
+
+
+def _sharpness(share: float, data: Dataset) -> float:
+    """1 / τ of trajectory weighting, 0 where rows are drawn alike; and a line on what it does to this log."""
+    sharp = 0.0 if share == 1 else sharpness(data.returns, data.lengths, share)
+    if sharp > 0:
+        drawn = np.average(data.returns, weights=data.lengths * trajectory_mass(data.returns, sharp))
+        plain = np.average(data.returns, weights=data.lengths)
+        say(f"focus: rows are of episodes whose mean return is {drawn:,.4g} as drawn, {plain:,.4g} in the log")
     return sharp
 
 

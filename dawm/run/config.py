@@ -100,6 +100,9 @@ def _coerce_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
             return _coerce(option, value, where)
         except ConfigError as error:
             errors.append(error)
+    words = [word for option in options if typing.get_origin(option) is Literal for word in typing.get_args(option)]
+    if isinstance(value, str) and words:  # a number, say, or one of some words
+        raise ConfigError(f"`{where}` cannot be {value!r}{suggest(value, words)}")
     raise errors[0]
 
 
