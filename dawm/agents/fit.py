@@ -192,18 +192,19 @@ def _mass(
 
 
 def _share(config: PolicyConfig, data: Dataset, run: RunFolder | None) -> float:
-    """How much of the log is drawn in effect; what was found for `auto` is kept with the run, and not looked for again."""
+    """How much of the log is drawn in effect. What was found for `auto` is kept with the run and not sought again."""
     if config.focus != "auto":
         return config.focus
     found = None if run is None else run.read_json(FOUND)
-    errors = errors_by_share(data, config.loop.steps, config.seed) if found is None else dict(found["errors"])
-    share = best_share(errors) if found is None else found["share"]
-    if run is not None and found is None:
-        run.write_json(FOUND, {"share": share, "errors": list(errors.items())})
-    if errors:
-        each = ", ".join(f"{error:.4g} of {part:g}" for part, error in errors.items())
-        say(f"focus: held-out error of a clone of the better episodes, by the share of the log it is of: {each}")
-    return share
+    if found is None:
+        errors = errors_by_share(data, config.loop.steps, config.seed)
+        found = {"share": best_share(errors), "errors": {f"{share:g}": error for share, error in errors.items()}}
+        if run is not None:
+            run.write_json(FOUND, found)
+    if found["errors"]:
+        each = ", ".join(f"{error:.4g} of {part}" for part, error in found["errors"].items())
+        say(f"focus: held-out error of better episodes' actions, of clones of a share of the log: {each}")
+    return found["share"]
 
 
 def _sharpness(share: float, data: Dataset) -> float:

@@ -127,11 +127,7 @@ def score_notes(record: RunRecord) -> Iterator[str]:
     checkpoints = sorted({_checkpoint(p.get("scores", "checkpoint")) for p in scored if p.kind == "policy"})
     if checkpoints:
         yield f"Every policy is the one of its last checkpoint ({', '.join(checkpoints)}), never the best of several."
-    shares = sorted(
-        {f for p in scored if (f := numerals.number(dig(p.config, "policy", "focus"))) is not None and f < 1}
-    )
-    if shares:
-        yield f"Rows of better episodes were drawn more often (policy.focus {', '.join(f'{f:g}' for f in shares)})."
+    yield from dict.fromkeys(filter(None, map(_draws, scored)))
     if record.references:
         low, high = (numerals.significant(record.references[k], 6) for k in ("low", "high"))
         source = record.references.get("source")
@@ -139,6 +135,23 @@ def score_notes(record: RunRecord) -> Iterator[str]:
         yield f"A return of {low} counts as 0 and {high} as 100{named}; scores are not clipped."
     elif scored:
         yield "No reference returns are known for this task, so returns are not normalised."
+
+
+def _draws(policy: Stage) -> str | None:
+    """Which rows a policy was trained on, where that was not all alike because nobody asked for anything else."""
+    asked = dig(policy.config, "policy", "focus")
+    share = numerals.number(policy.get("focus", "share") if asked == "auto" else asked)
+    if share is None or (share == 1 and asked != "auto"):
+        return None
+    errors = policy.get("focus", "errors") or {} if asked == "auto" else {}
+    if share == 1:
+        why = "better episodes were imitated no better from fewer rows" if errors else "the log is small"
+        return f"Rows of all episodes were drawn alike (policy.focus auto): {why}."
+    said = f"auto, {share:g}" if asked == "auto" else f"{share:g}"
+    if errors:
+        error, whole = (numerals.significant(errors.get(part), 3) for part in (f"{share:g}", "1"))
+        said += f": held-out error of better episodes' actions {error}, of all rows {whole}"
+    return f"Rows of better episodes were drawn more often (policy.focus {said})."
 
 
 def _checkpoint(value: Any) -> str:

@@ -89,11 +89,11 @@ def test_a_policy_draws_what_was_found_and_keeps_it_with_the_run(tmp_path):
     assert policy.fingerprint == train_policy(data, replace(config, focus=found)).fingerprint
     kept = json.loads((tmp_path / "p" / "focus.json").read_text())
     assert kept["share"] == found
-    assert [pair[0] for pair in kept["errors"]] == list(SHARES)
+    assert [float(part) for part in kept["errors"]] == list(SHARES)
     (tmp_path / "q").mkdir()
     for name in ("run.toml", "provenance.json"):
         (tmp_path / "q" / name).write_bytes((tmp_path / "p" / name).read_bytes())
-    (tmp_path / "q" / "focus.json").write_text(json.dumps({"share": 1.0, "errors": []}))
+    (tmp_path / "q" / "focus.json").write_text(json.dumps({"share": 1.0, "errors": {}}))
     again = train_policy(data, config, folder=tmp_path / "q")
     assert again.fingerprint == train_policy(data, replace(config, focus=1.0)).fingerprint
 

@@ -174,6 +174,33 @@ def test_synthetic_rows_that_are_not_imitated_are_synthetic_data_all_the_same(ru
     assert "Rows of better episodes were drawn more often (policy.focus 0.1)." in markdown_scores(record)
 
 
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (
+            {"share": 0.5, "errors": {"1": 0.25, "0.5": 0.125}},
+            "Rows of better episodes were drawn more often (policy.focus auto, 0.5: held-out error of better episodes'"
+            " actions 0.125, of all rows 0.250).",
+        ),
+        (
+            {"share": 1.0, "errors": {"1": 0.1, "0.5": 0.2}},
+            "Rows of all episodes were drawn alike (policy.focus auto): better episodes were imitated no better from"
+            " fewer rows.",
+        ),
+        (
+            {"share": 1.0, "errors": {}},
+            "Rows of all episodes were drawn alike (policy.focus auto): the log is small.",
+        ),
+    ],
+)
+def test_the_report_says_how_much_of_the_log_was_drawn(run, found, said):
+    folder = run / "policies" / "td3bc"
+    path = folder / "run.toml"
+    path.write_text(path.read_text().replace("batch_size = 256", 'batch_size = 256\nfocus = "auto"'))
+    (folder / "focus.json").write_text(json.dumps(found))
+    assert said in markdown_scores(run)
+
+
 def test_a_planner_is_compared_with_the_policy_that_it_plans_around(run):
     policies = run / "policies"
     around = {"policy": {"path": "../td3bc", "step": 7}, "model": {"path": "../../model"}, "env": "Hopper-v5"}
