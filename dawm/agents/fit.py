@@ -22,11 +22,10 @@ from jaxtyping import Array, Float, Int
 from dawm.agents.cloning import cloning_weights, log_support, only_the_log
 from dawm.agents.config import PolicyConfig
 from dawm.agents.expansion import Scaled, expanded, scaled_world
-from dawm.agents.focus import sharpness, trajectory_mass
+from dawm.agents.focus import share_of, sharpness, trajectory_mass
 from dawm.agents.policy import TrainedPolicy, TrainedState, initial_state, policy_of, seeds_of
 from dawm.agents.priority import PriorityConfig, known, novelty_mass, refreshed, uncertainty_mass
 from dawm.agents.registry import make_agent
-from dawm.agents.share import best_share, errors_by_share
 from dawm.agents.targets import Target, one_step, over_futures
 from dawm.data.dataset import Dataset
 from dawm.data.prioritised import draw_prioritised
@@ -42,7 +41,6 @@ from dawm.run.progress import say
 from dawm.types import Futures, Prediction, Spec, Transition, World
 
 STD_FLOOR = 1e-3  # added to each standard deviation, as in CORL
-FOUND = "focus.json"  # of a run folder: the share that `focus = "auto"` came to, and the errors that it is from
 RETURN_RANGE = 1000.0  # what `normalise_reward` makes of the distance from the worst return to the best
 
 
@@ -92,9 +90,8 @@ def train_policy(
         made = made and _alone(made, outcomes.reward.shape[1])
     gain, size = _reward_gain(data, config), None if outcomes is None else outcomes.reward.shape[1]
     world = scaled_world(model, config.expansion, log, mean, scale, gain, size)
-    run = None if folder is None else _start(folder, data, synthetic, futures, model, config)
     mass = _mass(config.priority, data, real, outcomes, config.seed)
-    sharp = _sharpness(_share(config, data, run), data)
+    sharp = _sharpness(_share(config, data), data)
     if config.thin > 0:
         support = log_support(data, config.seed)
         real = real._replace(cloning=cloning_weights(support, real, config.thin))
@@ -120,6 +117,7 @@ def train_policy(
         return inputs_of(block.data.transitions(), mass_of(block.rows))
 
     inputs = inputs_of(real, mass_of(np.arange(len(data)))) if stream is None else Feed(block_inputs)
+    run = None if folder is None else _start(folder, data, synthetic, futures, model, config)
     state = fit(
         policy_update(config, spec, one_step if futures is None else over_futures(config.risk, futures.members)),
         initial_state(config, spec, mean, scale, len(data)),
@@ -191,20 +189,9 @@ def _mass(
     return None
 
 
-def _share(config: PolicyConfig, data: Dataset, run: RunFolder | None) -> float:
-    """How much of the log is drawn in effect. What was found for `auto` is kept with the run and not sought again."""
-    if config.focus != "auto":
-        return config.focus
-    found = None if run is None else run.read_json(FOUND)
-    if found is None:
-        errors = errors_by_share(data, config.loop.steps, config.seed)
-        found = {"share": best_share(errors), "errors": {f"{share:g}": error for share, error in errors.items()}}
-        if run is not None:
-            run.write_json(FOUND, found)
-    if found["errors"]:
-        each = ", ".join(f"{error:.4g} of {part}" for part, error in found["errors"].items())
-        say(f"focus: held-out error of better episodes' actions, of clones of a share of the log: {each}")
-    return found["share"]
+def _share(config: PolicyConfig, data: Dataset) -> float:
+    """How much of the log is drawn in effect."""
+    return share_of(data.returns, data.lengths) if config.focus == "auto" else config.focus
 
 
 def _sharpness(share: float, data: Dataset) -> float:
@@ -213,7 +200,9 @@ def _sharpness(share: float, data: Dataset) -> float:
     if sharp > 0:
         drawn = np.average(data.returns, weights=data.lengths * trajectory_mass(data.returns, sharp))
         plain = np.average(data.returns, weights=data.lengths)
-        say(f"focus: rows are of episodes whose mean return is {drawn:,.4g} as drawn, {plain:,.4g} in the log")
+        say(
+            f"focus {share:g}: rows are of episodes whose mean return is {drawn:,.4g} as drawn, {plain:,.4g} in the log"
+        )
     return sharp
 
 
@@ -292,6 +281,8 @@ def _start(
         "data": {"origin": data.info.origin, "name": data.info.name, "fingerprint": data.fingerprint},
         "spec": data.spec._asdict(),
     }
+    if config.focus == "auto":
+        described["focus"] = _share(config, data)
     if synthetic is not None:
         described["synthetic"] = {"path": synthetic.info.origin, "fingerprint": synthetic.fingerprint}
     if config.priority.kind == "td_error":

@@ -7,6 +7,14 @@ the weighted log the average is near that of the best. No weight makes up for it
 is learnt from. Only the order and the spacing of the returns count, not their size: where episodes differ by luck
 alone, the lucky ones are drawn more often.
 
+Which share that is may be left to the returns (`share_of`, ours), as what it gains less what it costs in rows:
+
+    share = argmax_f  (mean return as drawn − mean return) / σ  −  ln(1 / f) / 3,   σ the deviation of returns over rows
+
+Normal returns are drawn to a share e^-θ² for a gain of θ deviations, so the price of a third takes these to a tenth.
+Where most episodes are nearly as good as the best and a few fail, as with one good agent, fewer rows gain nothing;
+where good episodes are few, they are worth it.
+
 Departures: τ is not a share of the range of returns, which one outlier stretches, but such that batches draw
 `focus` of the log in effect, (Σ mass)² / Σ mass² = focus · n, and no fewer than `LEAST_ROWS`, which a policy
 can still be learnt from; a log no larger is drawn uniformly. Returns are taken as they are, without a fit to the first
@@ -20,6 +28,8 @@ from jaxtyping import Float, Int
 
 LEAST_ROWS = 10_000
 BISECTIONS = 80
+SHARES = (1.0, 0.5, 0.25, 0.1)
+PRICE = 1 / 3  # of e times fewer rows, in standard deviations of the returns
 
 
 def sharpness(returns: Float[np.ndarray, " e"], lengths: Int[np.ndarray, " e"], focus: float) -> float:
@@ -46,3 +56,18 @@ def sharpness(returns: Float[np.ndarray, " e"], lengths: Int[np.ndarray, " e"], 
 def trajectory_mass(returns: Float[np.ndarray, " n"], sharp: float) -> Float[np.ndarray, " n"]:
     """Mass of rows whose episodes have these returns, 1 of the best among them."""
     return np.exp((returns - returns.max()) * sharp).astype(np.float32)
+
+
+def share_of(returns: Float[np.ndarray, " e"], lengths: Int[np.ndarray, " e"]) -> float:
+    """The one of `SHARES` that gains most for its price, the larger of two that tie: what `focus = "auto"` comes to."""
+    mean = np.average(returns, weights=lengths)
+    deviation = np.sqrt(np.average((returns - mean) ** 2, weights=lengths))
+
+    def worth(share: float) -> float:
+        sharp = sharpness(returns, lengths, share)
+        if sharp == 0:
+            return 0.0
+        gain = np.average(returns - mean, weights=lengths * trajectory_mass(returns, sharp)) / deviation
+        return float(gain + PRICE * np.log(max(share, LEAST_ROWS / lengths.sum())))
+
+    return max(SHARES, key=worth)

@@ -19,7 +19,7 @@ from dawm.errors import FileError
 STAGE_RESULTS = {
     "world_model": ("holdout", "calibration"),
     "synthetic": ("generation", "fidelity"),
-    "policy": ("scores", "focus"),
+    "policy": ("scores",),
 }
 
 PLAYED = {"planner": ("scores",)}  # beside the policies of a run: something that acts and learnt nothing
@@ -61,7 +61,6 @@ SHAPES = {
         "objects": ("marginals",),
         "number": ("two_sample_auc", "nearest_neighbour.*", "terminal_rate.*"),
     },
-    "focus.json": {"object": ("errors",), "number": ("share", "errors.*")},
     "scores.json": {
         "object": ("references", "versions"),
         "table": ("returns", "lengths", "terminated"),

@@ -140,17 +140,14 @@ def score_notes(record: RunRecord) -> Iterator[str]:
 def _draws(policy: Stage) -> str | None:
     """Which rows a policy was trained on, where that was not all alike because nobody asked for anything else."""
     asked = dig(policy.config, "policy", "focus")
-    share = numerals.number(policy.get("focus", "share") if asked == "auto" else asked)
+    share = numerals.number(dig(policy.config, "focus") if asked == "auto" else asked)
     if share is None or (share == 1 and asked != "auto"):
         return None
-    errors = policy.get("focus", "errors") or {} if asked == "auto" else {}
     if share == 1:
-        why = "better episodes were imitated no better from fewer rows" if errors else "the log is small"
-        return f"Rows of all episodes were drawn alike (policy.focus auto): {why}."
-    said = f"auto, {share:g}" if asked == "auto" else f"{share:g}"
-    if errors:
-        error, whole = (numerals.significant(errors.get(part), 3) for part in (f"{share:g}", "1"))
-        said += f": held-out error of better episodes' actions {error}, of all rows {whole}"
+        return (
+            "Rows of all episodes were drawn alike (policy.focus auto): fewer rows of better episodes gain too little."
+        )
+    said = f"auto, which came to {share:g}" if asked == "auto" else f"{share:g}"
     return f"Rows of better episodes were drawn more often (policy.focus {said})."
 
 
