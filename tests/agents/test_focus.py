@@ -14,11 +14,14 @@ from dawm.agents import focus as module
 from dawm.agents.bc import BCConfig
 from dawm.agents.config import PolicyConfig
 from dawm.agents.fit import train_policy
-from dawm.agents.focus import sharpness, trajectory_mass
+from dawm.agents.focus import SHARES, share_of, sharpness, trajectory_mass
 from dawm.agents.iql import IQLConfig
 from dawm.agents.policy import load_policy
 from dawm.agents.priority import PriorityConfig
 from dawm.agents.td3bc import TD3BCConfig
+from dawm.errors import ConfigError
+from dawm.run.config import from_dict
+from dawm.run.folder import RunFolder
 from dawm.run.loop import LoopConfig
 
 
@@ -82,6 +85,50 @@ def test_a_log_is_never_left_with_too_few_rows_to_learn_from(monkeypatch):
         assert effective(mass_of(returns, lengths, 0.1)) == pytest.approx(share, rel=0.01)
 
 
+def test_how_much_is_drawn_follows_from_the_returns():
+    """Of normal returns a tenth, of two kinds of episodes the better half, of a few failures all but these."""
+    rng, lengths = np.random.default_rng(0), np.full(1_000, 50)
+    normal = rng.normal(size=1_000)
+    kinds = np.repeat([0.0, 1.0], 500)
+    failures = np.where(rng.uniform(size=1_000) < 0.02, 0.0, 1.0) + rng.normal(0, 0.01, 1_000)
+    rare = np.where(rng.uniform(size=1_000) < 0.1, 1.0, 0.0) + rng.normal(0, 0.01, 1_000)
+    assert [share_of(r, lengths) for r in (normal, kinds, failures, rare)] == [0.1, 0.5, 1.0, 0.1]
+
+
+@given(logs, st.floats(0.01, 100.0), st.floats(-1e3, 1e3))
+def test_how_much_is_drawn_depends_on_no_unit(log, scale, shift):
+    returns, lengths = (np.array(column) for column in zip(*log, strict=True))
+    found = share_of(returns, lengths)
+    assert found in SHARES
+    if np.ptp(returns) == 0:
+        assert found == 1.0
+    else:  # but for ties that rounding decides
+        mean, other = np.average(returns, weights=lengths), share_of(scale * returns + shift, lengths)
+        drawn = [np.average(returns, weights=lengths * _mass(returns, lengths, share)) for share in (found, other)]
+        deviation = np.sqrt(np.average((returns - mean) ** 2, weights=lengths))
+        assert other == found or abs(np.diff(drawn)[0] / deviation - np.log(other / found) / 3) < 1e-2
+
+
+def _mass(returns, lengths, share):
+    return trajectory_mass(returns, sharpness(returns, lengths, share))
+
+
+def test_a_small_log_is_drawn_whole(monkeypatch):
+    monkeypatch.setattr(module, "LEAST_ROWS", 10_000)
+    assert share_of(np.arange(100.0), np.full(100, 50)) == 1.0
+
+
+def test_auto_is_the_share_by_itself_and_the_run_says_which(tmp_path):
+    rng = np.random.default_rng(0)
+    data = dataset(rows(rng.normal(size=(1_000, 1)), rng.uniform(-1, 1, 1_000), rng.normal(size=1_000)), episode=20)
+    config = PolicyConfig(BCConfig(width=8), 16, focus="auto", loop=LoopConfig(8, chunk=4, monitor_every=8))
+    found = share_of(data.returns, data.lengths)
+    assert found < 1
+    policy = train_policy(data, config, folder=tmp_path / "p")
+    assert policy.fingerprint == train_policy(data, replace(config, focus=found)).fingerprint
+    assert RunFolder(tmp_path / "p").read_config()["config"]["focus"] == found
+
+
 ALGOS = [BCConfig(width=16), TD3BCConfig(width=16, alpha=0.0), IQLConfig(width=16, temperature=0.0)]
 
 
@@ -111,12 +158,18 @@ def test_it_is_taken_up_again_to_the_same_bits(tmp_path):
     assert again.fingerprint == whole
 
 
+def test_a_word_that_is_none_is_refused():
+    with pytest.raises(ConfigError, match=r"`focus` cannot be 'aut'; did you mean `auto`\?"):
+        from_dict(PolicyConfig, {"focus": "aut"})
+
+
 @pytest.mark.parametrize("focus", [0.0, 1.5, -1.0])
 def test_impossible_shares_are_refused(focus):
     with pytest.raises(ValueError, match="focus is a share of the log, above 0 and at most 1"):
         PolicyConfig(focus=focus)
 
 
-def test_two_ways_to_draw_are_refused():
+@pytest.mark.parametrize("focus", [0.5, "auto"])
+def test_two_ways_to_draw_are_refused(focus):
     with pytest.raises(ValueError, match=r"focus and priority\.kind both say which rows are drawn more often"):
-        PolicyConfig(focus=0.5, priority=PriorityConfig(kind="novelty"))
+        PolicyConfig(focus=focus, priority=PriorityConfig(kind="novelty"))
