@@ -14,7 +14,7 @@ from dawm.agents import focus as module
 from dawm.agents.bc import BCConfig
 from dawm.agents.config import PolicyConfig
 from dawm.agents.fit import train_policy
-from dawm.agents.focus import SHARES, share_of, sharpness, trajectory_mass
+from dawm.agents.focus import PRICE, SHARES, share_of, sharpness, trajectory_mass
 from dawm.agents.iql import IQLConfig
 from dawm.agents.policy import load_policy
 from dawm.agents.priority import PriorityConfig
@@ -86,13 +86,13 @@ def test_a_log_is_never_left_with_too_few_rows_to_learn_from(monkeypatch):
 
 
 def test_how_much_is_drawn_follows_from_the_returns():
-    """Of normal returns a tenth, of two kinds of episodes the better half, of a few failures all but these."""
+    """Of normal returns a quarter, of two kinds of episodes the better half, of a few failures all but these."""
     rng, lengths = np.random.default_rng(0), np.full(1_000, 50)
     normal = rng.normal(size=1_000)
     kinds = np.repeat([0.0, 1.0], 500)
     failures = np.where(rng.uniform(size=1_000) < 0.02, 0.0, 1.0) + rng.normal(0, 0.01, 1_000)
     rare = np.where(rng.uniform(size=1_000) < 0.1, 1.0, 0.0) + rng.normal(0, 0.01, 1_000)
-    assert [share_of(r, lengths) for r in (normal, kinds, failures, rare)] == [0.1, 0.5, 1.0, 0.1]
+    assert [share_of(r, lengths) for r in (normal, kinds, failures, rare)] == [0.25, 0.5, 1.0, 0.1]
 
 
 @given(logs, st.floats(0.01, 100.0), st.floats(-1e3, 1e3))
@@ -106,7 +106,7 @@ def test_how_much_is_drawn_depends_on_no_unit(log, scale, shift):
         mean, other = np.average(returns, weights=lengths), share_of(scale * returns + shift, lengths)
         drawn = [np.average(returns, weights=lengths * _mass(returns, lengths, share)) for share in (found, other)]
         deviation = np.sqrt(np.average((returns - mean) ** 2, weights=lengths))
-        assert other == found or abs(np.diff(drawn)[0] / deviation - np.log(other / found) / 3) < 1e-2
+        assert other == found or abs(np.diff(drawn)[0] / deviation - np.log(other / found) * PRICE) < 1e-2
 
 
 def _mass(returns, lengths, share):
