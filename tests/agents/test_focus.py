@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
 from toys import dataset, rows
 
 from dawm.agents import focus as module
@@ -88,7 +89,7 @@ def test_a_log_is_never_left_with_too_few_rows_to_learn_from(monkeypatch):
 def test_how_much_is_drawn_follows_from_the_returns():
     """Of normal returns a quarter, of two kinds of episodes the better half, of a few failures all but these."""
     rng, lengths = np.random.default_rng(0), np.full(1_000, 50)
-    normal = rng.normal(size=1_000)
+    normal = norm.ppf((np.arange(1_000) + 0.5) / 1_000)
     kinds = np.repeat([0.0, 1.0], 500)
     failures = np.where(rng.uniform(size=1_000) < 0.02, 0.0, 1.0) + rng.normal(0, 0.01, 1_000)
     rare = np.where(rng.uniform(size=1_000) < 0.1, 1.0, 0.0) + rng.normal(0, 0.01, 1_000)
