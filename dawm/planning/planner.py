@@ -3,7 +3,9 @@
 Plans are in [-1, 1]: actions, or where there is a policy deviations from what it does (`objective.py`). Among the
 candidates of every refinement are the plan before, shifted by a step, and nothing but the policy, where there is one;
 the search starts from the latter. From what it finds the gradient may go on (`ascent.py`). Where the slope of the worth
-is one over the spread of the candidates, a short step along it from the policy may take its place (`nudge.py`).
+is one over the spread of the candidates, a short step along it from the policy may take its place (`nudge.py`). With a
+`price`, plans are searched for only where the policy alone would have to pay it, and elsewhere the policy is left
+alone: what a search finds is partly chance, and a policy that keeps to the log needs no help.
 
 With `caution` a plan is followed only where its promise is large beside the spread of the candidates' worth, and the
 policy elsewhere: where small deviations change much, so do the model's errors.
@@ -72,10 +74,13 @@ class Planner:
         *,
         policy: Callable[[Array], Array] | None = None,
         value: Callable[[Array], Array] | None = None,
+        price: Dynamics | None = None,
     ):
-        """`policy` maps raw observations (..., obs) to raw actions and `value` to values; both are traced by JAX."""
+        """`policy` maps raw observations (..., obs) to raw actions and `value` to values; both are traced by JAX. The
+        rewards of `price` are what a step costs, at most 0; it is of use with a policy only.
+        """
         self.model, self.spec, self.config = model, spec, config or PlannerConfig()
-        self.policy, self.value = policy, value
+        self.policy, self.value, self.price = policy, value, price
         self.begin()
 
     def begin(self) -> None:
@@ -90,13 +95,14 @@ class Planner:
             self.plan = jnp.zeros((len(rows), self.config.horizon, self.spec.act_dim))
         key = jr.fold_in(jr.key(self.config.seed), self.calls)
         config = replace(self.config, seed=0)  # planners that differ in their seeds are one program
-        first, self.plan = _plan(self.model, rows, self.plan, key, self.spec, config, self.policy, self.value)
+        given = self.policy, self.value, self.price
+        first, self.plan = _plan(self.model, rows, self.plan, key, self.spec, config, *given)
         self.calls += 1
         return np.asarray(first).reshape(*obs.shape[:-1], -1)
 
 
 @eqx.filter_jit
-def _plan(model, obs, plan, key, spec: Spec, config: PlannerConfig, policy, value) -> tuple[Array, Array]:
+def _plan(model, obs, plan, key, spec: Spec, config: PlannerConfig, policy, value, price) -> tuple[Array, Array]:
     """(first raw action, the plan shifted by a step) for n states."""
     centre, scale = jnp.asarray(spec.act_centre), jnp.asarray(spec.act_scale)
     fixed, tail, most = plan[:, None], 0, 1.0
@@ -112,14 +118,22 @@ def _plan(model, obs, plan, key, spec: Spec, config: PlannerConfig, policy, valu
         returns = particle_returns(model, obs, plans, config.particles, config.discount, value, key, act, tail)
         return risk(returns, config.risk, model.count)
 
-    mean, doubt = _search(scored, fixed, most, key, config)
+    search = lambda: _search(scored, fixed, most, key, config)
+    step, agreed, spread = fixed[:, -1], jnp.zeros(len(obs), bool), jnp.ones(len(obs))
     if config.nudge.radius:
         key_draw, key_score = jr.split(jr.fold_in(key, config.refinements + 2))
         worth = lambda plans: scored(plans, key_score)
         step, agreement, scores = nudged(worth, fixed[:, -1], config.spread, config.nudge, key_draw)
-        agreed = agreement >= config.nudge.agreement
-        mean = jnp.where(agreed[:, None, None], step, mean)
-        doubt = jnp.where(agreed, scores.std(1), doubt)
+        agreed, spread = agreement >= config.nudge.agreement, scores.std(1)
+    if policy is None or price is None:
+        mean, doubt = search()
+    else:
+        alone = jnp.zeros_like(fixed[:, :1])
+        paid = particle_returns(price, obs, alone, config.particles, 1.0, None, key, act, tail).min((1, 2))
+        sought = ~agreed & (paid < 0)
+        mean, doubt = jax.lax.cond(sought.any(), search, lambda: (alone[:, 0], spread))
+        mean = jnp.where(sought[:, None, None], mean, 0.0)
+    mean, doubt = jnp.where(agreed[:, None, None], step, mean), jnp.where(agreed, spread, doubt)
     final = jnp.clip(mean, -most, most)
     if config.ascent.steps:
         key_climb = jr.fold_in(key, config.refinements)  # the same futures all the way, or chance would be climbed

@@ -14,6 +14,7 @@ from dawm.agents.targets import RiskConfig
 from dawm.data.normalise import Standard
 from dawm.evaluate.rollouts import rollout
 from dawm.planning.ascent import AscentConfig, climb
+from dawm.planning.nudge import NudgeConfig
 from dawm.planning.objective import particle_returns
 from dawm.planning.planner import Planner, PlannerConfig
 from dawm.planning.play import PlayConfig
@@ -212,6 +213,40 @@ def test_a_plan_that_does_not_promise_enough_leaves_the_policy_as_it_is(caution)
     if caution > 0:
         assert Planner(Linear(), SPEC, config, policy=best)(state).item() == pytest.approx(-riccati(6), abs=1e-6)
     assert (after(idle) < 0.9 * A) == (caution < 1)
+
+
+class Fence:
+    """What a step of `Linear` costs: 1 where it leads beyond 1."""
+
+    count = 2
+
+    def advance(self, obs, action, source, key):
+        following = A * obs + B * action
+        return Prediction(following, -1.0 * (following[..., 0] > 1), jnp.zeros(obs.shape[:-1]))
+
+
+@pytest.mark.parametrize("nudge", [NudgeConfig(), NudgeConfig(0.3, agreement=1.0)])
+def test_plans_are_searched_for_where_the_policy_would_pay_and_nowhere_else(nudge):
+    """It does nothing, so that from 2 it stays beyond 1 for six steps, and from 1 or below never is."""
+    config = PlannerConfig(horizon=3, candidates=16, refinements=1, nudge=nudge)
+    policy, states = lambda obs: jnp.zeros_like(obs), np.array([[[2.0], [1.0], [-2.0], [0.3]]], np.float32)
+    gated = Planner(Linear(), SPEC, config, policy=policy, price=Fence())(states)[0, :, 0]
+    searched = Planner(Linear(), SPEC, config, policy=policy)(states)[0, :, 0]
+    assert (searched != 0).all()
+    np.testing.assert_array_equal(gated, [searched[0], 0.0, 0.0, 0.0])
+    spared = Planner(Linear(), SPEC, config, policy=policy, price=Fence())(states[:, 1:])
+    np.testing.assert_array_equal(spared, 0.0)  # nobody searches at all
+
+
+def test_a_policy_is_looked_after_as_far_as_the_tail_goes():
+    """At 0.5 and growing by a tenth a step it is beyond 1 after eight steps."""
+    policy, state = lambda obs: 0.4 * obs, np.array([[[0.5]]], np.float32)
+    acted = [
+        Planner(Linear(), SPEC, PlannerConfig(horizon=3, tail=tail, candidates=16), policy=policy, price=Fence())(state)
+        for tail in (3, 6)
+    ]
+    assert acted[0].item() == pytest.approx(0.2)
+    assert acted[1].item() != pytest.approx(0.2, abs=1e-3)
 
 
 def test_plans_are_forgotten_between_episodes_and_repeat():

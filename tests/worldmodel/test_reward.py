@@ -111,6 +111,10 @@ def test_the_price_of_leaving_the_log_worked_by_hand(trained):
     expected = plain.reward - 10 * float(scales.reward.scale[0]) * beyond.sum(1)
     np.testing.assert_allclose(priced.reward, expected, rtol=1e-5)
     np.testing.assert_array_equal(priced.next_obs, plain.next_obs)
+    alone = step(Within(point, scales, 10.0, alone=True), obs, action)
+    assert alone.reward[0] == 0
+    np.testing.assert_allclose(alone.reward, expected - plain.reward, rtol=1e-5)
+    np.testing.assert_array_equal(alone.next_obs, plain.next_obs)
 
 
 def test_the_range_of_the_log_holds_all_but_a_thousandth(trained):
