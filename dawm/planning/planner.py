@@ -3,9 +3,9 @@
 Plans are in [-1, 1]: actions, or where there is a policy deviations from what it does (`objective.py`). Among the
 candidates of every refinement are the plan before, shifted by a step, and nothing but the policy, where there is one;
 the search starts from the latter. From what it finds the gradient may go on (`ascent.py`). Where the slope of the worth
-is one over the spread of the candidates, a short step along it from the policy may take its place (`nudge.py`). With a
-`price`, plans are searched for only where the policy alone would have to pay it, and elsewhere the policy is left
-alone: what a search finds is partly chance, and a policy that keeps to the log needs no help.
+is one over the spread of the candidates, a short step along it from the policy may take its place (`nudge.py`). With
+`seek`, plans are searched for only where the policy alone would come to lie that far beyond the log: what a search
+finds is partly chance, and a policy that keeps to the log can be left alone.
 
 With `caution` a plan is followed only where its promise is large beside the spread of the candidates' worth, and the
 policy elsewhere: where small deviations change much, so do the model's errors.
@@ -48,6 +48,9 @@ class PlannerConfig:
     correlation: float = 0.0  # of a candidate's deviations from one step to the next
     discount: float = 0.99
     risk: RiskConfig = field(default_factory=RiskConfig)  # over the futures of a plan
+    seek: float = (
+        0.0  # search where the policy alone leaves the log by this, in its deviations over all steps; 0: always
+    )
     caution: float = 0.0  # least gain over the policy, in deviations of the first candidates or samples; 0: none
     seed: int = 0
 
@@ -59,6 +62,8 @@ class PlannerConfig:
             raise ValueError(f"correlation must be in [0, 1), got {self.correlation}")
         if self.caution < 0:
             raise ValueError(f"caution is a number of standard deviations, at least 0; got {self.caution}")
+        if self.seek < 0:
+            raise ValueError(f"seek is a number of standard deviations, at least 0; got {self.seek}")
         if self.spread <= 0 or not 0 < self.discount <= 1:
             raise ValueError(f"spread must be positive and discount in (0, 1], got {self.spread}, {self.discount}")
 
@@ -74,13 +79,14 @@ class Planner:
         *,
         policy: Callable[[Array], Array] | None = None,
         value: Callable[[Array], Array] | None = None,
-        price: Dynamics | None = None,
+        leaving: Dynamics | None = None,
     ):
-        """`policy` maps raw observations (..., obs) to raw actions and `value` to values; both are traced by JAX. The
-        rewards of `price` are what a step costs, at most 0; it is of use with a policy only.
+        """`policy` maps raw observations (..., obs) to raw actions and `value` to values; both are traced by JAX.
+        `leaving` is asked where there is a policy and `config.seek`: its rewards are how far a step leads beyond the
+        log, in standard deviations and at most 0.
         """
         self.model, self.spec, self.config = model, spec, config or PlannerConfig()
-        self.policy, self.value, self.price = policy, value, price
+        self.policy, self.value, self.leaving = policy, value, leaving
         self.begin()
 
     def begin(self) -> None:
@@ -95,14 +101,14 @@ class Planner:
             self.plan = jnp.zeros((len(rows), self.config.horizon, self.spec.act_dim))
         key = jr.fold_in(jr.key(self.config.seed), self.calls)
         config = replace(self.config, seed=0)  # planners that differ in their seeds are one program
-        given = self.policy, self.value, self.price
+        given = self.policy, self.value, self.leaving
         first, self.plan = _plan(self.model, rows, self.plan, key, self.spec, config, *given)
         self.calls += 1
         return np.asarray(first).reshape(*obs.shape[:-1], -1)
 
 
 @eqx.filter_jit
-def _plan(model, obs, plan, key, spec: Spec, config: PlannerConfig, policy, value, price) -> tuple[Array, Array]:
+def _plan(model, obs, plan, key, spec: Spec, config: PlannerConfig, policy, value, leaving) -> tuple[Array, Array]:
     """(first raw action, the plan shifted by a step) for n states."""
     centre, scale = jnp.asarray(spec.act_centre), jnp.asarray(spec.act_scale)
     fixed, tail, most = plan[:, None], 0, 1.0
@@ -125,12 +131,12 @@ def _plan(model, obs, plan, key, spec: Spec, config: PlannerConfig, policy, valu
         worth = lambda plans: scored(plans, key_score)
         step, agreement, scores = nudged(worth, fixed[:, -1], config.spread, config.nudge, key_draw)
         agreed, spread = agreement >= config.nudge.agreement, scores.std(1)
-    if policy is None or price is None:
+    if policy is None or leaving is None or config.seek == 0:
         mean, doubt = search()
     else:
         alone = jnp.zeros_like(fixed[:, :1])
-        paid = particle_returns(price, obs, alone, config.particles, 1.0, None, key, act, tail).min((1, 2))
-        sought = ~agreed & (paid < 0)
+        beyond = -particle_returns(leaving, obs, alone, config.particles, 1.0, None, key, act, tail).min((1, 2))
+        sought = ~agreed & (beyond >= config.seek)
         mean, doubt = jax.lax.cond(sought.any(), search, lambda: (alone[:, 0], spread))
         mean = jnp.where(sought[:, None, None], mean, 0.0)
     mean, doubt = jnp.where(agreed[:, None, None], step, mean), jnp.where(agreed, spread, doubt)

@@ -49,7 +49,6 @@ class PlayConfig:
     terminal_value: bool = True  # what the policy's critic says of the last state; needs one
     climb: Literal["linear", "always"] = "linear"  # where `planner.ascent` counts, and elsewhere `planner.nudge`
     beyond: float = 100.0  # price of leaving the range of the log, in standard deviations of reward and state
-    seek: Literal["priced", "always"] = "priced"  # plans are sought only where the policy alone would pay that price
     margin: float = 2.0  # how near to the edge of the log that begins, in errors of the point prediction
 
     def __post_init__(self):
@@ -98,17 +97,16 @@ def make_planner(trained: TrainedModel, config: PlayConfig, policy: TrainedPolic
             raise ConfigError(
                 "the policy's values are of normalised rewards, which the model's are not: set terminal_value=false."
             )
-    dynamics, price, linear = trained.dynamics(config.dynamics), None, climbs(trained, config)
-    if config.beyond:
-        dynamics = within(trained, dynamics, config.beyond, config.margin)
-        price = None if linear or config.seek == "always" else replace(dynamics, alone=True)
+    dynamics, linear = trained.dynamics(config.dynamics), climbs(trained, config)
+    priced = within(trained, dynamics, config.beyond, config.margin)
+    dynamics, leaving = priced if config.beyond else dynamics, replace(priced, alone=True)
     planner = config.planner
     if linear or policy is None:
-        planner = replace(planner, nudge=NudgeConfig())
+        planner = replace(planner, nudge=NudgeConfig(), seek=0.0)
     if planner.ascent.steps and not linear:
         say("no gradient ascent: these dynamics are not linear, and it would climb their errors (climb=always does it)")
         planner = replace(planner, ascent=AscentConfig())
-    return Planner(dynamics, trained.spec, planner, policy=start, value=value, price=price)
+    return Planner(dynamics, trained.spec, planner, policy=start, value=value, leaving=leaving)
 
 
 def climbs(trained: TrainedModel, config: PlayConfig) -> bool:

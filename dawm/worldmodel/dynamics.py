@@ -63,7 +63,7 @@ class Within(eqx.Module):
     scales: Scales
     price: float = eqx.field(static=True)
     room: Float[Array, " 2*obs"] | float = 0.0
-    alone: bool = eqx.field(static=True, default=False)  # the reward is what is to be paid, and nothing else
+    alone: bool = eqx.field(static=True, default=False)  # the reward is that distance, at most 0, and nothing else
 
     @property
     def count(self) -> int:
@@ -76,8 +76,9 @@ class Within(eqx.Module):
         after = jax.vmap(jax.vmap(self.scales.after))(obs, out.next_obs)
         least, most = self.scales.least + self.room, self.scales.most - self.room
         beyond = jax.nn.relu(after - most) + jax.nn.relu(least - after)
-        earned = 0.0 if self.alone else out.reward
-        return out._replace(reward=earned - self.price * self.scales.reward.scale[0] * beyond.sum(-1))
+        if self.alone:
+            return out._replace(reward=-beyond.sum(-1))
+        return out._replace(reward=out.reward - self.price * self.scales.reward.scale[0] * beyond.sum(-1))
 
 
 def within(trained: TrainedModel, dynamics: Dynamics, price: float, margin: float) -> Within:

@@ -216,7 +216,7 @@ def test_a_plan_that_does_not_promise_enough_leaves_the_policy_as_it_is(caution)
 
 
 class Fence:
-    """What a step of `Linear` costs: 1 where it leads beyond 1."""
+    """How far beyond the log a step of `Linear` leads: 1 where it is above 1."""
 
     count = 2
 
@@ -226,25 +226,24 @@ class Fence:
 
 
 @pytest.mark.parametrize("nudge", [NudgeConfig(), NudgeConfig(0.3, agreement=1.0)])
-def test_plans_are_searched_for_where_the_policy_would_pay_and_nowhere_else(nudge):
+def test_plans_are_searched_for_where_the_policy_would_leave_the_log_and_nowhere_else(nudge):
     """It does nothing, so that from 2 it stays beyond 1 for six steps, and from 1 or below never is."""
-    config = PlannerConfig(horizon=3, candidates=16, refinements=1, nudge=nudge)
+    config = PlannerConfig(horizon=3, candidates=16, refinements=1, nudge=nudge, seek=2.0)
     policy, states = lambda obs: jnp.zeros_like(obs), np.array([[[2.0], [1.0], [-2.0], [0.3]]], np.float32)
-    gated = Planner(Linear(), SPEC, config, policy=policy, price=Fence())(states)[0, :, 0]
-    searched = Planner(Linear(), SPEC, config, policy=policy)(states)[0, :, 0]
+    gated = Planner(Linear(), SPEC, config, policy=policy, leaving=Fence())(states)[0, :, 0]
+    searched = Planner(Linear(), SPEC, replace(config, seek=0.0), policy=policy, leaving=Fence())(states)[0, :, 0]
     assert (searched != 0).all()
     np.testing.assert_array_equal(gated, [searched[0], 0.0, 0.0, 0.0])
-    spared = Planner(Linear(), SPEC, config, policy=policy, price=Fence())(states[:, 1:])
+    spared = Planner(Linear(), SPEC, config, policy=policy, leaving=Fence())(states[:, 1:])
     np.testing.assert_array_equal(spared, 0.0)  # nobody searches at all
 
 
 def test_a_policy_is_looked_after_as_far_as_the_tail_goes():
     """At 0.5 and growing by a tenth a step it is beyond 1 after eight steps."""
     policy, state = lambda obs: 0.4 * obs, np.array([[[0.5]]], np.float32)
-    acted = [
-        Planner(Linear(), SPEC, PlannerConfig(horizon=3, tail=tail, candidates=16), policy=policy, price=Fence())(state)
-        for tail in (3, 6)
-    ]
+    config = PlannerConfig(horizon=3, candidates=16, seek=0.5)
+    act = lambda tail: Planner(Linear(), SPEC, replace(config, tail=tail), policy=policy, leaving=Fence())(state)
+    acted = [act(tail) for tail in (3, 6)]
     assert acted[0].item() == pytest.approx(0.2)
     assert acted[1].item() != pytest.approx(0.2, abs=1e-3)
 

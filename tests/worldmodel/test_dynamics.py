@@ -66,15 +66,11 @@ def test_a_plan_is_climbed_where_the_log_said_that_the_dynamics_are_linear(strai
     assert steps(config, replace(trained, fresh=reward_only)) == 3
 
 
-def test_a_policy_is_spared_the_search_where_dynamics_are_not_linear_and_have_a_price(straight):
-    config = PlayConfig(dynamics="anchor")
-    price = lambda config: make_planner(straight, config).price
-    assert price(config) is None  # linear: the search is sound everywhere
-    found = price(replace(config, dynamics="model"))
-    assert found.alone
-    assert found.price == config.beyond
-    assert price(replace(config, dynamics="model", seek="always")) is None
-    assert price(replace(config, dynamics="model", beyond=0.0)) is None  # nothing to be paid: it searches everywhere
+def test_how_far_the_log_is_left_is_told_without_its_price(straight):
+    for price in (100.0, 0.0):
+        planner = make_planner(straight, PlayConfig(PlannerConfig(seek=0.1), dynamics="anchor", beyond=price))
+        assert planner.leaving.alone
+        assert planner.config.seek == 0  # there is no policy that could be left alone
 
 
 def test_the_edge_of_the_log_begins_where_the_errors_of_the_anchor_reach_it(trained, data):
