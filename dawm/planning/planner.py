@@ -48,9 +48,7 @@ class PlannerConfig:
     correlation: float = 0.0  # of a candidate's deviations from one step to the next
     discount: float = 0.99
     risk: RiskConfig = field(default_factory=RiskConfig)  # over the futures of a plan
-    seek: float = (
-        0.0  # search where the policy alone leaves the log by this, in its deviations over all steps; 0: always
-    )
+    seek: float = 0.0  # search only where the policy alone leaves the log by so many deviations; 0: everywhere
     caution: float = 0.0  # least gain over the policy, in deviations of the first candidates or samples; 0: none
     seed: int = 0
 
