@@ -91,7 +91,8 @@ def train_policy(
     gain, size = _reward_gain(data, config), None if outcomes is None else outcomes.reward.shape[1]
     world = scaled_world(model, config.expansion, log, mean, scale, gain, size)
     mass = _mass(config.priority, data, real, outcomes, config.seed)
-    sharp = _sharpness(_share(config, data), data)
+    share = share_of(data.returns, data.lengths) if config.focus == "auto" else config.focus
+    sharp = _sharpness(share, data)
     if config.thin > 0:
         support = log_support(data, config.seed)
         real = real._replace(cloning=cloning_weights(support, real, config.thin))
@@ -117,7 +118,7 @@ def train_policy(
         return inputs_of(block.data.transitions(), mass_of(block.rows))
 
     inputs = inputs_of(real, mass_of(np.arange(len(data)))) if stream is None else Feed(block_inputs)
-    run = None if folder is None else _start(folder, data, synthetic, futures, model, config)
+    run = None if folder is None else _start(folder, data, synthetic, futures, model, config, share)
     state = fit(
         policy_update(config, spec, one_step if futures is None else over_futures(config.risk, futures.members)),
         initial_state(config, spec, mean, scale, len(data)),
@@ -187,11 +188,6 @@ def _mass(
             raise ConfigError("`priority.kind` uncertainty is the spread of futures: give them (--futures DIR).")
         return jnp.asarray(uncertainty_mass(outcomes, rows, config.exponent))
     return None
-
-
-def _share(config: PolicyConfig, data: Dataset) -> float:
-    """How much of the log is drawn in effect."""
-    return share_of(data.returns, data.lengths) if config.focus == "auto" else config.focus
 
 
 def _sharpness(share: float, data: Dataset) -> float:
@@ -275,6 +271,7 @@ def _start(
     futures: Futures | None,
     model: World | None,
     config: PolicyConfig,
+    share: float,
 ) -> RunFolder:
     described = {
         "policy": to_dict(config),
@@ -282,7 +279,7 @@ def _start(
         "spec": data.spec._asdict(),
     }
     if config.focus == "auto":
-        described["focus"] = _share(config, data)
+        described["focus"] = share  # what it came to, for the report
     if synthetic is not None:
         described["synthetic"] = {"path": synthetic.info.origin, "fingerprint": synthetic.fingerprint}
     if config.priority.kind == "td_error":

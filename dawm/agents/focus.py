@@ -11,7 +11,7 @@ Which share that is may be left to the returns (`share_of`, ours), as what it ga
 
     share = argmax_f  (mean return as drawn − mean return) / σ  −  0.4 ln(1 / f),   σ the deviation of returns over rows
 
-Normal returns are drawn to a share e^-θ² for a gain of θ deviations, so the price of 0.4 takes these to about a fifth.
+Normal returns are drawn to a share e^-θ² for a gain of θ deviations, so that of `SHARES` a quarter is right for many.
 Where most episodes are nearly as good as the best and a few fail, as with one good agent, fewer rows gain nothing;
 where good episodes are few, they are worth it.
 
@@ -29,7 +29,7 @@ from jaxtyping import Float, Int
 LEAST_ROWS = 10_000
 BISECTIONS = 80
 SHARES = (1.0, 0.5, 0.25, 0.1)
-PRICE = 0.4  # of e times fewer rows, in standard deviations of the returns: normal ones are drawn to a fifth
+PRICE = 0.4  # of e times fewer rows, in standard deviations of the returns
 
 
 def sharpness(returns: Float[np.ndarray, " e"], lengths: Int[np.ndarray, " e"], focus: float) -> float:

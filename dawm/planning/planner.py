@@ -80,11 +80,13 @@ class Planner:
         leaving: Dynamics | None = None,
     ):
         """`policy` maps raw observations (..., obs) to raw actions and `value` to values; both are traced by JAX.
-        `leaving` is asked where there is a policy and `config.seek`: its rewards are how far a step leads beyond the
-        log, in standard deviations and at most 0.
+        The rewards of `leaving` are how far a step leads beyond the log, in standard deviations and at most 0; raises
+        ValueError where `config.seek` needs it, for a policy, and it is not given.
         """
         self.model, self.spec, self.config = model, spec, config or PlannerConfig()
         self.policy, self.value, self.leaving = policy, value, leaving
+        if policy is not None and self.config.seek > 0 and leaving is None:
+            raise ValueError("seek asks how far the policy leaves the log: give `leaving`, or set seek to 0")
         self.begin()
 
     def begin(self) -> None:
@@ -129,7 +131,7 @@ def _plan(model, obs, plan, key, spec: Spec, config: PlannerConfig, policy, valu
         worth = lambda plans: scored(plans, key_score)
         step, agreement, scores = nudged(worth, fixed[:, -1], config.spread, config.nudge, key_draw)
         agreed, spread = agreement >= config.nudge.agreement, scores.std(1)
-    if policy is None or leaving is None or config.seek == 0:
+    if policy is None or config.seek == 0:
         mean, doubt = search()
     else:
         alone = jnp.zeros_like(fixed[:, :1])

@@ -236,6 +236,8 @@ def test_plans_are_searched_for_where_the_policy_would_leave_the_log_and_nowhere
     np.testing.assert_array_equal(gated, [searched[0], 0.0, 0.0, 0.0])
     spared = Planner(Linear(), SPEC, config, policy=policy, leaving=Fence())(states[:, 1:])
     np.testing.assert_array_equal(spared, 0.0)  # nobody searches at all
+    with pytest.raises(ValueError, match="give `leaving`, or set seek to 0"):
+        Planner(Linear(), SPEC, config, policy=policy)
 
 
 def test_a_policy_is_looked_after_as_far_as_the_tail_goes():
