@@ -2,8 +2,9 @@
 
 The policy has the size of a trained one and random weights, so the environment is one that does not end when the robot
 falls. Beside it: the same policy called for one state at a time, as CORL and its kin evaluate; Gymnasium stepped with
-no policy; and MuJoCo's own open loop (`mujoco.rollout`, on as many cores as ours), which computes no observation and no
-reward. The last two are bounds and not peers.
+no policy; and MuJoCo's own open loop (`mujoco.rollout`, on as many cores as ours) from the same starts with the actions
+that the policy took, since a step costs what its contacts cost; it computes no observation and no reward. The last two
+are bounds and not peers.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def comparisons(settings: Settings) -> list[Comparison]:
         Program(OURS, lambda: in_dawm(settings)),
         Program("one state at a time", lambda: one_by_one(settings)),
         Program("Gymnasium, no policy", lambda: no_policy(settings)),
-        Program("mujoco.rollout, open loop", lambda: open_loop(settings)),
+        Program("mujoco.rollout, open loop, the same actions", lambda: open_loop(settings)),
     )
     return [Comparison("hopper", "evaluation in Hopper-v5, 10 episodes", "steps/s", programs)]
 
@@ -93,11 +94,26 @@ def open_loop(settings: Settings) -> Work:
     from dawm.evaluate.mujoco_batch import usable_cores
 
     mujoco: Any = importlib.import_module("mujoco")  # without declarations of its types
-    steps, inside = length(settings), _environment().unwrapped
-    model, whole = inside.model, mujoco.mjtState.mjSTATE_FULLPHYSICS
-    start = np.zeros(mujoco.mj_stateSize(model, whole))
-    mujoco.mj_getState(model, inside.data, start, whole)
-    frames, rng = steps * inside.frame_skip, np.random.default_rng(0)
-    control = rng.uniform(-1, 1, (EPISODES, frames, model.nu))
-    starts, data = np.tile(start, (EPISODES, 1)), [mujoco.MjData(model) for _ in range(usable_cores())]
-    return Work(lambda: rollout.rollout(model, data, starts, control), EPISODES * steps)
+    env, actions = _environment(), _actions(settings)
+    model, inside, whole = env.unwrapped.model, env.unwrapped.data, mujoco.mjtState.mjSTATE_FULLPHYSICS
+    starts = np.zeros((EPISODES, mujoco.mj_stateSize(model, whole)))
+    for episode, start in enumerate(starts):
+        env.reset(seed=episode)
+        mujoco.mj_getState(model, inside, start, whole)
+    control = np.repeat(actions, env.unwrapped.frame_skip, 1).astype(np.float64)
+    data = [mujoco.MjData(model) for _ in range(usable_cores())]
+    return Work(lambda: rollout.rollout(model, data, starts, control), EPISODES * length(settings))
+
+
+def _actions(settings: Settings) -> np.ndarray:
+    """Those of our episodes, (episodes, steps, act)."""
+    from dawm.evaluate.rollouts import rollout
+
+    act, taken = policy().act, []
+
+    def noted(obs: np.ndarray) -> np.ndarray:
+        taken.append(np.array(act(obs)[0]))
+        return taken[-1][None]
+
+    rollout(noted, ENV, episodes=EPISODES, seed=0, horizon=length(settings))
+    return np.stack(taken, 1)
