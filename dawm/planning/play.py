@@ -26,7 +26,8 @@ from dawm.worldmodel.trained import TrainedModel
 
 # One setting for every task. Few candidates and one refinement, because a longer search finds the model's errors; the
 # gradient goes on from there in linear dynamics. Elsewhere the policy is only nudged where there is one slope: the best
-# of a few candidates is mostly chance in all that its worth does not depend on, and some policies do not survive that.
+# of a few candidates is mostly chance in all that its worth does not depend on, and some policies do not survive that;
+# so plans are searched for only where the policy alone would leave the log.
 AROUND_A_POLICY = PlannerConfig(
     search=MPPIConfig(temperature=0.5),
     ascent=AscentConfig(steps=40, rate=0.03, horizon=10),
@@ -36,6 +37,7 @@ AROUND_A_POLICY = PlannerConfig(
     candidates=32,
     refinements=1,
     spread=0.3,
+    seek=0.1,
 )
 
 
