@@ -36,12 +36,13 @@ def measure(settings: Settings) -> dict[str, Any]:
 
 
 def in_dawm(kind: str, settings: Settings) -> Work:
-    from benchmarks.speed.flops import model_layers, training
+    from benchmarks.speed.flops import level_layers, model_layers, training
     from benchmarks.speed.worlds import hardly_trained
 
     trained, count = hardly_trained(kind, settings), settings.either(50, 2)
     config, model = trained.config, trained.model
-    return Work(update_of(trained, count), count * config.batch_size * model.count, training(1, model_layers(model)))
+    flops = training(1, model_layers(model)) + training(1, level_layers(model)) / model.config.process.shared
+    return Work(update_of(trained, count), count * config.batch_size * model.count, flops)
 
 
 def update_of(trained: TrainedModel, count: int) -> Callable[[], None]:

@@ -85,16 +85,30 @@ def linear_layer(layer: Any, back: int | None = None) -> Layer:
 
 
 def body_layers(body: Any, learnt: int = 0) -> list[Layer]:
-    """The matrices of a `dawm.nets.mlp.MLPBody`; `learnt` of its conditions come from a network that is trained too."""
-    layers = [linear_layer(body.embedding.layers[0], learnt), *map(linear_layer, body.embedding.layers[1:])]
-    layers += [linear_layer(body.entry, 0), linear_layer(body.exit)]
-    layers += [] if body.modulation is None else [linear_layer(body.modulation)]
+    """The matrices of a `dawm.nets.mlp.MLPBody` that see each row; `learnt` of its conditions come from a network that
+    is trained too.
+    """
+    layers = [linear_layer(body.entry, 0), linear_layer(body.exit)]
     layers += [] if body.given is None else [linear_layer(body.given, learnt)]
-    return layers + [linear_layer(part) for block in body.blocks for part in (block.inner, block.outer)]
+    layers += [linear_layer(part) for block in body.blocks for part in (block.inner, block.outer)]
+    return layers if body.modulated_by_noise else layers + _modulating(body, learnt)
+
+
+def level_layers(model: Any) -> list[Layer]:
+    """The matrices of a world model's denoiser that see the noise level alone: once for all rows at one level."""
+    body = model.body if model.config.kind == "trajectory" else model.members.body
+    return _modulating(body) if body.modulated_by_noise else []
+
+
+def _modulating(body: Any, learnt: int = 0) -> list[Layer]:
+    layers = [linear_layer(body.embedding.layers[0], learnt), *map(linear_layer, body.embedding.layers[1:])]
+    return layers if body.modulation is None else [*layers, linear_layer(body.modulation)]
 
 
 def model_layers(model: Any) -> list[Layer]:
-    """The matrices of a world model's denoiser, and of what encodes its conditions: those of one row, or member."""
+    """The matrices of a world model's denoiser that see each row, and of what encodes its conditions: those of one row,
+    or member.
+    """
     if model.config.kind == "trajectory":
         return body_layers(model.body)
     member = model.members

@@ -36,7 +36,7 @@ def measure(settings: Settings) -> dict[str, Any]:
 
 
 def _per_sample(model: Any) -> float:
-    """Operations of the network for one future."""
+    """Operations of the network for one future; what it does with a level alone is done once for all."""
     from benchmarks.speed.flops import forward, model_layers
 
     return model.process.evaluations * forward(1, model_layers(model))

@@ -7,11 +7,13 @@ The defaults are EDM for data of unit variance. Others of note:
     flow matching                   parameterisation="flow", levels="flow", noise_law="uniform_time", step="euler"
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -24,6 +26,8 @@ from dawm.diffusion.objective import NOISE_LAWS, denoising_error, masked_mean
 from dawm.diffusion.parameterisation import PARAMETERISATIONS, Coefficients
 from dawm.diffusion.sampler import sample
 from dawm.diffusion.steps import STEPS
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class ProcessConfig:
     noise_law: Literal["lognormal", "grid", "uniform_time", "logit_normal"] = "lognormal"
     noise_mean: float = -0.5  # of log sigma: EDM's -1.2 for data of standard deviation 0.5, moved to 1
     noise_std: float = 1.2
+    shared: int = 1  # rows of a training batch at one level: what a network does with the level alone it does once
     step: Literal["euler", "ancestral", "heun", "angular_heun", "angular_adams", "churned_heun"] = "angular_adams"
     steps: int = 5  # sampler steps; the Heun rows evaluate the network 2 * steps - 1 times, the others `steps` times
     temperature: float = 1.0  # ancestral: factor on the standard deviation of each step's noise
@@ -51,7 +56,7 @@ class ProcessConfig:
         for name in ("sigma_data", "sigma_min", "sigma_max", "rho", "noise_std", "initial_scale"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("train_levels", "steps"):
+        for name in ("train_levels", "steps", "shared"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name, table in (("parameterisation", PARAMETERISATIONS), ("levels", LEVELS), ("noise_law", NOISE_LAWS)):
@@ -124,15 +129,34 @@ class Process:
         """Coordinates under `mask` held at `value`; the network sees `value` unscaled (see `guidance.fixed`)."""
         return fixed(denoise, mask, value, lambda sigma: self.coefficients(sigma).scale_in)
 
+    def at_levels(self, one: Callable[..., T], key: PRNGKeyArray, *columns: Any) -> T:
+        """`one(*row, sigma)` of every row of the columns, each at a random level that it has in common with `shared`
+        neighbours (fewer where so many do not divide the rows); sigma is None for a row that draws one of its own.
+        """
+        count = len(jax.tree.leaves(columns)[0])
+        size = math.gcd(count, self.config.shared)
+        if size == 1:
+            return jax.vmap(lambda *row: one(*row, None))(*columns)
+        sigmas = jax.vmap(self.draw_sigma)(jr.split(key, count // size))
+        grouped = jax.tree.map(lambda leaf: leaf.reshape(-1, size, *leaf.shape[1:]), columns)
+        found = jax.vmap(jax.vmap(one, (*(0 for _ in columns), None)))(*grouped, sigmas)
+        return jax.tree.map(lambda leaf: leaf.reshape(count, *leaf.shape[2:]), found)
+
     def error(
-        self, denoise: Denoise, x0: Float[Array, "*shape"], key: PRNGKeyArray, *, known: Array | None = None
+        self,
+        denoise: Denoise,
+        x0: Float[Array, "*shape"],
+        key: PRNGKeyArray,
+        *,
+        sigma: Float[Array, ""] | None = None,
+        known: Array | None = None,
     ) -> Float[Array, "*shape"]:
-        """The weighted squared error of every entry of one example, at a random level with random noise.
+        """The weighted squared error of every entry of one example with random noise, at a level or at a random one.
 
         Entries under the mask `known` are shown clean to the network and have no error, as in `sample`.
         """
         key_level, key_noise = jr.split(key)
-        sigma = self.draw_sigma(key_level)
+        sigma = self.draw_sigma(key_level) if sigma is None else sigma
         if known is not None:
             denoise = self.fix(denoise, known, x0)
         return denoising_error(denoise, x0, sigma, jr.normal(key_noise, x0.shape, x0.dtype), self.weight(sigma))

@@ -227,19 +227,24 @@ class Residual(AbstractCoordinates):
         return (self.scales.obs.apply(start.obs), self.scales.action(start.action))
 
     def decode(self, x, start):
-        act_dim = start.action.shape[-1]
         x = self.spread * (x if self.marginal is None else self.marginal.invert(x))
+        deviations, errors = jnp.split(x, [start.action.shape[-1]], 1)
+
+        def follow(obs, action, error):
+            return self.scales.outcome(obs, self.anchor(self.scales.inputs(obs, action)) + error)
 
         def step(obs, row):
-            number, (deviation, error) = row[0], jnp.split(row[1], [act_dim])
+            deviation, error = row
             scaled = jnp.clip(self.behaviour(self.scales.obs.apply(obs)) + deviation, -1.0, 1.0)
             action = scaled * self.scales.act_scale + self.scales.act_centre
-            action = jnp.where(number == 0, start.action, action)
-            following, reward = self.scales.outcome(obs, self.anchor(self.scales.inputs(obs, action)) + error)
+            following, reward = follow(obs, action, error)
             return following, (following, action, reward)
 
-        _, (following, actions, rewards) = jax.lax.scan(step, start.obs, (jnp.arange(len(x)), x))
-        return jnp.concatenate([start.obs[None], following]), actions, rewards
+        second, first_reward = follow(start.obs, start.action, errors[0])  # whose action is given
+        _, (later, actions, rewards) = jax.lax.scan(step, second, (deviations[1:], errors[1:]))
+        obs = jnp.concatenate([start.obs[None], second[None], later])
+        join = lambda first, rest: jnp.concatenate([first[None], rest])
+        return obs, join(start.action, actions), join(first_reward, rewards)
 
 
 COORDINATES = {"states": States, "differences": Differences, "residual": Residual}

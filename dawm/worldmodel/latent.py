@@ -143,15 +143,20 @@ class LatentModel(AbstractDiffusionModel):
         rows, keys = spread((rows, jr.split(key_loss, (self.count, batch))), axis=1)
         starts, counted = jax.vmap(jax.vmap(windows.start))(rows), windows.recorded[rows] * 1.0
 
-        def one(member, starts, notes, counted, keys):
-            losses, parts = jax.vmap(lambda *row: self._loss(member, *row))(starts, notes, counted, keys)
+        def one(member, starts, notes, counted, keys, key):
+            loss = lambda *row: self._loss(member, *row)
+            losses, parts = self.process.at_levels(loss, key, starts, notes, counted, keys)
             total = jnp.maximum(counted.sum(), 1)
             return losses.sum() / total, jax.tree.map(lambda leaf: leaf.sum() / total, parts)
 
-        loss, parts = eqx.filter_vmap(one)(self.members, starts, notes[rows], counted, keys)
+        loss, parts = eqx.filter_vmap(one)(
+            self.members, starts, notes[rows], counted, keys, jr.split(jr.fold_in(key, 2), self.count)
+        )
         return loss.sum(), jax.tree.map(lambda leaf: leaf.mean(), parts)
 
-    def _loss(self, member: Member, start: Start, notes: Array, counted: Array, key) -> tuple[Array, dict[str, Array]]:
+    def _loss(
+        self, member: Member, start: Start, notes: Array, counted: Array, key, sigma
+    ) -> tuple[Array, dict[str, Array]]:
         shown, y = jnp.split(notes, 2)
         key_drop, key_code, key_noise = jr.split(key, 3)
         dropped = jr.bernoulli(key_drop, self.config.label_dropout)
@@ -161,7 +166,7 @@ class LatentModel(AbstractDiffusionModel):
             loss, z, parts = member.codec.loss(y, counted, conditions[0], key_code)
             x = jax.lax.stop_gradient(z)
         denoise = self.process.wrap(lambda x, noise, _: member.body(x, noise, conditions))
-        error = counted * self.process.error(denoise, x[None], key_noise).mean()
+        error = counted * self.process.error(denoise, x[None], key_noise, sigma=sigma).mean()
         return loss + error, parts | {"denoising": error}
 
     def diffused(self, windows, notes, rows):

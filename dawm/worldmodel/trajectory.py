@@ -55,8 +55,8 @@ class TrajectoryConfig:
     discount: float = 0.99
     label_dropout: float = 0.1  # share of training windows without return-to-go
     guidance: float = 1.0  # w; 1 is the plain conditional model, 0 ignores the return-to-go
-    process: ProcessConfig = field(default_factory=ProcessConfig)
-    body: BodyConfig = field(default_factory=MLPBodyConfig)
+    process: ProcessConfig = field(default_factory=lambda: ProcessConfig(shared=4))
+    body: BodyConfig = field(default_factory=lambda: MLPBodyConfig(conditioning="noise"))
 
     members: ClassVar[int] = 0  # one model, no ensemble
     dynamics: ClassVar[bool] = True
@@ -114,19 +114,21 @@ class TrajectoryModel(AbstractDiffusionModel):
 
     def batch_loss(self, windows, notes, key, batch):
         key_rows, key_loss = jr.split(key)
-        one = lambda row, key: self.loss(windows.segment(row), notes[windows.rows(row)], key)
+        one = lambda row, key, sigma: self.loss(windows.segment(row), notes[windows.rows(row)], key, sigma)
         rows, keys = spread((windows.draw(key_rows, batch), jr.split(key_loss, batch)))
-        total, counted = jax.vmap(one)(rows, keys)
+        total, counted = self.process.at_levels(one, jr.fold_in(key, 2), rows, keys)
         return total.sum() / counted.sum(), {}
 
-    def loss(self, segment: Segment, notes: Float[Array, "time k"], key: PRNGKeyArray) -> tuple[Array, Array]:
-        """(sum of the weighted squared errors, number of entries that count) of one window."""
+    def loss(
+        self, segment: Segment, notes: Float[Array, "time k"], key: PRNGKeyArray, sigma: Float[Array, ""] | None = None
+    ) -> tuple[Array, Array]:
+        """(sum of the weighted squared errors, number of entries that count) of one window, at a level or any."""
         key_error, key_drop = jr.split(key)
         x0, counted = self.coordinates.encode(segment, notes)
         start = Start(segment.obs[0], segment.action[0], segment.return_to_go, segment.source)
         keep = jr.bernoulli(key_drop, 1.0 - self.config.label_dropout)
         known = self.coordinates.known(start)
-        error = self.process.error(self._denoise(start, keep), x0, key_error, known=known and known[0])
+        error = self.process.error(self._denoise(start, keep), x0, key_error, sigma=sigma, known=known and known[0])
         return jnp.where(counted, error, 0.0).sum(), counted.sum()
 
     def diffused(self, windows, notes, rows):

@@ -98,8 +98,8 @@ class TransitionModel(AbstractDiffusionModel):
     def batch_loss(self, windows, notes, key, batch):
         key_rows, key_loss = jr.split(key)
         rows = spread(windows.draw(key_rows, batch))
-        one = lambda x0, key: self.process.error(self._denoise(), x0[None], key).mean()
-        errors = jax.vmap(one)(notes[rows], spread(jr.split(key_loss, batch)))
+        one = lambda x0, key, sigma: self.process.error(self._denoise(), x0[None], key, sigma=sigma).mean()
+        errors = self.process.at_levels(one, jr.fold_in(key, 2), notes[rows], spread(jr.split(key_loss, batch)))
         counted = windows.recorded[rows]
         return jnp.where(counted, errors, 0.0).sum() / jnp.maximum(counted.sum(), 1), {}
 

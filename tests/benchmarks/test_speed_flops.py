@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import equinox as eqx
@@ -16,6 +17,7 @@ from benchmarks.speed.flops import (
     forward,
     iql_update,
     learner_update,
+    level_layers,
     linear_layer,
     perceptron,
     td3_update,
@@ -85,3 +87,14 @@ def test_jax_counts_the_same_of_a_world_models_body():
     run = lambda net, x, noise, *given: jax.vmap(net)(x, noise, given)
     count, body = counted(build, run, (1, 12), (), (64,), (14,))
     assert 1.0 <= count / forward(ROWS, body_layers(body)) < 1.1
+
+
+def test_what_sees_the_level_alone_is_done_once():
+    """Rows at one level: the compiler counts the shifts and scales once for all of them."""
+    config = MLPBodyConfig(width=128, depth=2, embed=64, conditioning="noise")
+    build = lambda key: make_mlp_body(config, 1, 12, (64, 14), key=key)
+    run = lambda net, x, *given: jax.vmap(lambda x, *given: net(x, jnp.asarray(0.3), given))(x, *given)
+    count, body = counted(build, run, (1, 12), (64,), (14,))
+    model = SimpleNamespace(body=body, config=SimpleNamespace(kind="trajectory"))
+    assert forward(1, level_layers(model)) == 2 * (64 * 64 * 2 + 64 * 2 * 3 * 128)
+    assert 1.0 <= count / (forward(ROWS, body_layers(body)) + forward(1, level_layers(model))) < 1.1

@@ -119,6 +119,36 @@ def test_a_mixture_of_two_modes_is_learnt(config):
         assert (std > 0.03).all()
 
 
+def test_rows_of_a_batch_share_levels_as_asked():
+    """12 rows: by 4 as asked, by 4 where 8 do not divide them, alone where nothing does; results keep their rows."""
+    rows = jnp.arange(12.0)
+    own = lambda row: jnp.exp(row)  # a level that a row draws by itself
+    for asked, size in ((4, 4), (8, 4), (5, 1), (1, 1)):
+        process = make_process(ProcessConfig(shared=asked))
+        one = lambda row, sigma: (2 * row, own(row) if sigma is None else sigma)
+        doubled, sigmas = process.at_levels(one, jr.key(0), rows)
+        np.testing.assert_array_equal(doubled, 2 * rows)
+        assert len(set(sigmas.tolist())) == 12 // size
+        assert (sigmas.reshape(-1, size) == sigmas.reshape(-1, size)[:, :1]).all()
+
+
+def test_shared_levels_follow_the_law_of_single_ones():
+    drawn = lambda shared: make_process(ProcessConfig(shared=shared)).at_levels(lambda row, s: s, jr.key(1), rows)
+    rows = jnp.zeros(40_000)
+    for log_sigma in (np.log(np.asarray(drawn(n))) for n in (2, 4)):  # N(-0.5, 1.2^2), of 20,000 and 10,000 levels
+        assert log_sigma.mean() == pytest.approx(-0.5, abs=0.05)
+        assert log_sigma.std() == pytest.approx(1.2, abs=0.05)
+
+
+def test_an_error_at_a_level_is_at_that_level():
+    process, x0 = make_process(ProcessConfig()), jnp.asarray([[0.5, -1.0]])
+    seen = []
+    process.error(lambda x, sigma: seen.append(sigma) or x, x0, jr.key(0), sigma=jnp.asarray(0.25))
+    assert seen == [0.25]
+    loss = process.error(lambda x, sigma: x0 + sigma, x0, jr.key(0), sigma=jnp.asarray(0.25))
+    np.testing.assert_allclose(loss, process.weight(jnp.asarray(0.25)) * 0.25**2, rtol=1e-6)
+
+
 def test_a_process_is_hashable_and_free_of_arrays():
     assert hash(make_process(PAPER)) == hash(make_process(PAPER))
     assert jax.tree.leaves(eqx.filter(make_process(PAPER), eqx.is_array)) == []
@@ -135,6 +165,7 @@ def test_every_setting_of_every_row_is_a_setting_of_the_config():
     [
         ({"sigma_max": -1.0}, "sigma_max must be positive, got -1.0"),
         ({"steps": 0}, "steps must be at least 1"),
+        ({"shared": 0}, "shared must be at least 1"),
         ({"sigma_min": 3.0, "sigma_max": 2.0}, r"sigma_min \(3.0\) must be below sigma_max \(2.0\)"),
         ({"levels": "cosine", "steps": 9, "train_levels": 5}, r"steps \(9\) cannot exceed train_levels \(5\)"),
         ({"temperature": 0.5}, "temperature 0.5 needs step='ancestral'"),

@@ -19,6 +19,7 @@ from dawm.run.config import from_dict, to_dict
 TIME, CHANNELS, CONDS = 4, 5, (3, 1)
 SMALL = {
     "mlp": MLPBodyConfig(width=32, depth=2, embed=16),
+    "mlp noise": MLPBodyConfig(width=32, depth=2, embed=16, conditioning="noise"),
     "mlp concatenation": MLPBodyConfig(width=32, depth=2, embed=16, conditioning="concatenation"),
     "unet": UNetConfig(dim=8, dim_mults=(1, 2)),
     "transformer": TransformerConfig(width=16, depth=2, heads=2, embed=16),
