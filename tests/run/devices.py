@@ -45,7 +45,8 @@ from dawm.worldmodel.transition import TransitionConfig
 
 BATCH, SEEDS, STEPS = 96, 4, 20  # 24 rows for each of four devices, a number that no width of a network is
 LOOP = LoopConfig(steps=STEPS, chunk=5, monitor_every=STEPS, save_every=STEPS // 2)
-BODY, PROCESS = MLPBodyConfig(width=16, depth=1, embed=8), ProcessConfig(steps=3)
+BODY = MLPBodyConfig(width=16, depth=1, embed=8, conditioning="noise")
+PROCESS = ProcessConfig(steps=3, shared=4)
 POLICY = PolicyConfig(algo=TD3BCConfig(width=8, depth=1), batch_size=16, seeds=SEEDS, loop=LOOP)
 WORLDS = {
     "trajectory": linear_world.TrajectoryConfig(horizon=4, body=BODY, process=PROCESS),
