@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import equinox as eqx
@@ -45,11 +46,11 @@ from dawm.worldmodel.transition import TransitionConfig
 
 BATCH, SEEDS, STEPS = 96, 4, 20  # 24 rows for each of four devices, a number that no width of a network is
 LOOP = LoopConfig(steps=STEPS, chunk=5, monitor_every=STEPS, save_every=STEPS // 2)
-BODY = MLPBodyConfig(width=16, depth=1, embed=8, conditioning="noise")
-PROCESS = ProcessConfig(steps=3, shared=4)
+BODY, PROCESS = MLPBodyConfig(width=16, depth=1, embed=8), ProcessConfig(steps=3)
+SHARED = {"body": replace(BODY, conditioning="noise"), "process": replace(PROCESS, shared=4)}  # rows share levels
 POLICY = PolicyConfig(algo=TD3BCConfig(width=8, depth=1), batch_size=16, seeds=SEEDS, loop=LOOP)
 WORLDS = {
-    "trajectory": linear_world.TrajectoryConfig(horizon=4, body=BODY, process=PROCESS),
+    "trajectory": linear_world.TrajectoryConfig(horizon=4, **SHARED),
     "latent": LatentConfig(members=3, horizon=2, context=8, body=BODY, process=PROCESS),
     "transition": TransitionConfig(body=BODY, process=PROCESS),
     "ensemble": EnsembleModelConfig(horizon=2),
