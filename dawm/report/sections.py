@@ -184,6 +184,7 @@ def policy_section(stage: Stage) -> dict[str, Any]:
         "folder": stage.name,
         "status": status(stage),
         "scored": "scores" in stage.results,
+        "trained": stage.kind == "policy",  # a planner has learnt nothing
         "figures": figures.evaluations(stage, 280) + figures.losses(stage, 280),
     }
 

@@ -234,6 +234,19 @@ def test_what_is_there_is_shown(tmp_path):
     )  # wide and narrow, 3 policies
 
 
+def test_a_planner_is_scored_and_has_no_training_to_show(tmp_path):
+    write_example(tmp_path / "run", dims=1)
+    policies = tmp_path / "run" / "policies"
+    around = {"policy": {"path": "../td3bc", "step": 7}, "model": {"path": "../../model"}, "env": "Hopper-v5"}
+    begin(policies / "td3bc-plan", "planner", around)
+    shutil.copy(policies / "td3bc" / "scores.json", policies / "td3bc-plan" / "scores.json")
+    words = read(tmp_path / "run").words
+    assert "TD3+BC, planning" in words
+    _, trained = words.split("As they trained")
+    assert "td3bc-dawm" in trained.split("Settings")[0]
+    assert "td3bc-plan" not in trained.split("Settings")[0]
+
+
 def test_what_is_missing_is_said(tmp_path):
     bare(tmp_path / "run")
     words = read(tmp_path / "run").words
