@@ -22,12 +22,12 @@ from jaxtyping import Array, Float, Int
 from dawm.agents.cloning import cloning_weights, log_support, only_the_log
 from dawm.agents.config import PolicyConfig
 from dawm.agents.expansion import Scaled, expanded, scaled_world
-from dawm.agents.focus import share_of, sharpness, trajectory_mass
 from dawm.agents.policy import TrainedPolicy, TrainedState, initial_state, policy_of, seeds_of
 from dawm.agents.priority import PriorityConfig, known, novelty_mass, refreshed, uncertainty_mass
 from dawm.agents.registry import make_agent
 from dawm.agents.targets import Target, one_step, over_futures
 from dawm.data.dataset import Dataset
+from dawm.data.focus import share_of, sharpness, trajectory_mass
 from dawm.data.prioritised import draw_prioritised
 from dawm.data.sampling import Pool, draw, make_pool, synthetic_rows
 from dawm.data.stream import Stream, stream_of

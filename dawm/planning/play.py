@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from dawm.agents.policy import TrainedPolicy
+from dawm.agents.policy import MemberPolicy, TrainedPolicy
 from dawm.data.dataset import References
 from dawm.errors import ConfigError
 from dawm.evaluate.score import score_actions
@@ -52,8 +52,11 @@ class PlayConfig:
     climb: Literal["linear", "always"] = "linear"  # where `planner.ascent` counts, and elsewhere `planner.nudge`
     beyond: float = 100.0  # price of leaving the range of the log, in standard deviations of reward and state
     margin: float = 2.0  # how near to the edge of the log that begins, in errors of the point prediction
+    spare: float = 0.5  # leave a policy alone where so much of its log is worth drawing; above 1: never
 
     def __post_init__(self):
+        if self.spare <= 0:
+            raise ValueError(f"spare is a share of the log, above 0; got {self.spare}")
         if self.beyond < 0:
             raise ValueError(f"beyond is a price, at least 0; got {self.beyond}")
         if self.margin < 0:
@@ -62,10 +65,24 @@ class PlayConfig:
             raise ValueError(f"member is a seed of the policy, at least 0; got {self.member}")
 
 
+class Alone:
+    """What comes of a planner that leaves its policy alone."""
+
+    def __init__(self, policy: MemberPolicy):
+        self.policy = policy
+
+    def begin(self) -> None:
+        """Nothing to forget."""
+
+    def __call__(self, obs: Float[np.ndarray, "m n obs"]) -> Float[np.ndarray, "m n act"]:
+        """What the policy does, at raw observations."""
+        return self.policy(obs.reshape(-1, obs.shape[-1])).reshape(*obs.shape[:-1], -1)
+
+
 class Several:
     """Planners side by side, member i of the observations for planner i; acts like one with members."""
 
-    def __init__(self, planners: Sequence[Planner]):
+    def __init__(self, planners: Sequence[Planner | Alone]):
         self.planners = list(planners)
 
     def begin(self) -> None:
@@ -77,8 +94,8 @@ class Several:
         return np.concatenate(acted)
 
 
-def make_planner(trained: TrainedModel, config: PlayConfig, policy: TrainedPolicy | None = None) -> Planner:
-    """The planner that the configuration describes.
+def make_planner(trained: TrainedModel, config: PlayConfig, policy: TrainedPolicy | None = None) -> Planner | Alone:
+    """The planner that the configuration describes; the policy alone where `spares` says so.
 
     Raises ConfigError where the policy belongs to another task, has no such member, or has values in other units, or
     where the model has no dynamics.
@@ -99,6 +116,8 @@ def make_planner(trained: TrainedModel, config: PlayConfig, policy: TrainedPolic
             raise ConfigError(
                 "the policy's values are of normalised rewards, which the model's are not: set terminal_value=false."
             )
+        if spares(trained, config):
+            return Alone(member)
     dynamics, linear = trained.dynamics(config.dynamics), climbs(trained, config)
     priced = within(trained, dynamics, config.beyond, config.margin)
     dynamics, leaving = priced if config.beyond else dynamics, replace(priced, alone=True)
@@ -120,6 +139,16 @@ def climbs(trained: TrainedModel, config: PlayConfig) -> bool:
     return config.climb == "always" or (config.dynamics == "anchor" and trained.networks.anchor.extrapolates)
 
 
+def spares(trained: TrainedModel, config: PlayConfig) -> bool:
+    """Whether a policy is better left alone: its log is of good agents, or of one, and the dynamics are not linear.
+
+    Of such a log most episodes are worth learning from (`data.focus.share_of`), so that the policy has little to gain;
+    and it holds little of what follows when things go wrong, which is what plans run into.
+    """
+    share = trained.data.get("share")  # not known of models from before there was such a rule
+    return share is not None and share >= config.spare and not climbs(trained, config)
+
+
 def score_planner(
     trained: TrainedModel,
     env: str,
@@ -136,11 +165,14 @@ def score_planner(
     """Play whole episodes with a planner; what `evaluate.score.score_policy` says of a policy, with the same starts.
 
     With `members`, that many planners play, one after another: planner i is warmed up by seed i of the policy, or
-    without a policy has the seed `planner.seed + i`. With a folder (kind `planner`), what was planned with and the
-    scores are recorded there.
+    without a policy has the seed `planner.seed + i`. `spared` says whether the policy was left alone. With a folder
+    (kind `planner`), what was planned with and the scores are recorded there.
     """
     config = config or PlayConfig()
     planner = Several([make_planner(trained, each, policy) for each in _members(config, members, policy)])
+    spared = policy is not None and spares(trained, config)
+    if spared:
+        say(f"the policy is left alone: a share of {trained.data['share']:g} of its log is worth drawing (spare)")
     run = None
     if folder is not None:
         stored = {
@@ -156,8 +188,11 @@ def score_planner(
         run = RunFolder.start(folder, "planner", stored, {"seed": config.planner.seed})
         if run.finished:
             return run.read_json("scores.json") or {}
+    acting = planner
+    if policy is not None and spared and members == policy.members:
+        acting = policy.act  # all seeds in one call, so that the scores are the policy's to the bit
     scores = score_actions(
-        planner,
+        acting,
         env,
         name=trained.data["name"],
         spec=trained.spec,
@@ -166,6 +201,7 @@ def score_planner(
         seed=seed,
         references=references,
     )
+    scores["spared"] = spared
     if run is not None:
         run.write_json("scores.json", scores)
         run.finish()

@@ -128,6 +128,11 @@ def score_notes(record: RunRecord) -> Iterator[str]:
     if checkpoints:
         yield f"Every policy is the one of its last checkpoint ({', '.join(checkpoints)}), never the best of several."
     yield from dict.fromkeys(filter(None, map(_draws, scored)))
+    if any(p.get("scores", "spared") for p in scored):
+        yield (
+            "The planner left its policy alone: most of this log is worth learning from, so that there is little to"
+            " gain, and plans would run into what it does not hold (planner.spare)."
+        )
     if record.references:
         low, high = (numerals.significant(record.references[k], 6) for k in ("low", "high"))
         source = record.references.get("source")

@@ -106,9 +106,11 @@ def seed_means(record: RunRecord, policy: Stage) -> list[float]:
 
 
 def comparisons(record: RunRecord) -> list[Comparison]:
-    """Each learner that was scored with something beside the recorded transitions and also without."""
+    """Each learner that was scored with something beside the recorded transitions and also without; of a planner that
+    left its policy alone there is nothing to compare.
+    """
     found = []
-    for policy in (p for p in record.policies if p.additions):
+    for policy in (p for p in record.policies if p.additions and not p.get("scores", "spared")):
         plain = [p for p in record.policies if not p.additions and p.algorithm == policy.algorithm]
         a, b = seed_means(record, policy), seed_means(record, plain[0]) if plain else []
         if a and b:

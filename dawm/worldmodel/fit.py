@@ -22,6 +22,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from dawm.data.dataset import Dataset
+from dawm.data.focus import share_of
 from dawm.data.windows import Windows, make_windows
 from dawm.run.config import to_dict
 from dawm.run.feed import Feed
@@ -95,7 +96,7 @@ def train_world_model(
         model = train_diffusion(model, split, look, config, run)
     measured = look(model)
     measured["parameters"] = parameter_counts(model, networks)
-    facts = origin | {"training_rows": split.count}
+    facts = origin | {"training_rows": split.count, "share": share_of(data.returns, data.lengths, least=1)}
     trained = TrainedModel(model, config, data.spec, facts, measured, run and run.path, fresh=networks)
     if run is not None:
         trained.save(run.path)

@@ -39,7 +39,7 @@ class TrainedModel:
     model: AbstractWorldModel
     config: WorldModelConfig
     spec: Spec
-    data: dict[str, Any]  # name, origin and fingerprint of the dataset
+    data: dict[str, Any]  # name, origin and fingerprint of the dataset, and the share of it that `share_of` draws
     measured: dict[str, Any]  # content of holdout.json
     folder: Path | None = None
     known_as: str | None = None  # its path in the records of other run folders, where that is not `folder`

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from toys import dataset, rows
 
-from dawm.agents import focus as module
 from dawm.agents.bc import BCConfig
 from dawm.agents.config import PolicyConfig
 from dawm.agents.fit import train_policy
-from dawm.agents.focus import PRICE, SHARES, share_of, sharpness, trajectory_mass
 from dawm.agents.iql import IQLConfig
 from dawm.agents.policy import load_policy
 from dawm.agents.priority import PriorityConfig
 from dawm.agents.td3bc import TD3BCConfig
+from dawm.data import focus as module
+from dawm.data.focus import PRICE, SHARES, share_of, sharpness, trajectory_mass
 from dawm.errors import ConfigError
 from dawm.run.config import from_dict
 from dawm.run.folder import RunFolder

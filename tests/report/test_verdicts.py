@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from example_run import HIGH, LOW, begin, write_example, write_policy
+from example_run import HIGH, LOW, begin, write_example, write_json, write_policy
 from scipy import stats
 
 from dawm.report import numerals
@@ -209,6 +209,16 @@ def test_a_planner_is_compared_with_the_policy_that_it_plans_around(run):
     begun = f"dawm plan {run.resolve() / 'model'} --policy {policies.resolve() / 'td3bc'} --env Hopper-v5"
     assert words["Planner td3bc-plan alone"].startswith(begun)
     assert "--policy" not in words["Planner alone alone"]
+
+
+def test_of_a_planner_that_spared_its_policy_there_is_nothing_to_judge(run):
+    around = {"policy": {"path": "../td3bc", "step": 7}, "model": {"path": "../../model"}, "env": "Hopper-v5"}
+    begin(run / "policies" / "td3bc-plan", "planner", around)
+    scores = json.loads((run / "policies" / "td3bc" / "scores.json").read_text())
+    for spared, causes in ((False, {"synthetic data", "the planner"}), (True, {"synthetic data"})):
+        write_json(run / "policies" / "td3bc-plan" / "scores.json", scores | {"spared": spared})
+        assert {c.cause for c in comparisons(read_run(run))} == causes
+        assert ("left its policy alone" in markdown_scores(run)) is spared
 
 
 def test_episodes_that_are_null_or_nan_are_left_out(run):

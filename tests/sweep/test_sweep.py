@@ -14,6 +14,7 @@ import pytest
 from dawm.agents.policy import load_policy
 from dawm.cli.main import main
 from dawm.errors import ConfigError, FileError
+from dawm.evaluate.score import score_policy
 from dawm.pipeline import stored_model
 from dawm.planning.play import score_planner
 from dawm.report.page import write_report
@@ -226,3 +227,19 @@ def test_the_shipped_example_can_be_read():
 def test_hooks_that_are_none(name, message):
     with pytest.raises(ConfigError, match=message):
         load_hooks(name)
+
+
+def test_a_planner_that_spares_its_policy_scores_what_the_policy_does(finished):
+    """To the last bit, of all seeds together; alone up to what the order of a sum makes of it."""
+    place = finished.out / "linear"
+    model, policy = stored_model(place / "model", used_in=place), load_policy(place / "policies" / "bc")
+    config = replace(finished.suite.play_config("warm"), spare=0.5)
+    assert model.data["share"] >= 0.5
+    scores = score_planner(model, "Pendulum-v1", config, policy=policy, members=2, episodes=1, seed=20_000)
+    alone = score_planner(model, "Pendulum-v1", replace(config, member=1), policy=policy, episodes=1, seed=20_000)
+    policys = score_policy(policy, "Pendulum-v1", episodes=1, seed=20_000)
+    assert scores["spared"]
+    assert scores["returns"] == policys["returns"]
+    assert alone["returns"][0] == pytest.approx(policys["returns"][1], rel=1e-3)
+    other = score_planner(model, "Pendulum-v1", replace(config, spare=2.0), policy=policy, members=2, episodes=1)
+    assert not other["spared"]

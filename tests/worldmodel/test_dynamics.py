@@ -14,7 +14,7 @@ import pytest
 
 from dawm.planning.ascent import AscentConfig
 from dawm.planning.planner import PlannerConfig
-from dawm.planning.play import PlayConfig, make_planner
+from dawm.planning.play import PlayConfig, make_planner, spares
 from dawm.worldmodel.dynamics import within
 
 
@@ -71,6 +71,19 @@ def test_how_far_the_log_is_left_is_told_without_its_price(straight):
         planner = make_planner(straight, PlayConfig(PlannerConfig(seek=0.1), dynamics="anchor", beyond=price))
         assert planner.leaving.alone
         assert planner.config.seek == 0  # there is no policy that could be left alone
+
+
+def test_policies_of_good_logs_are_left_alone_unless_the_dynamics_are_linear(straight):
+    last = lambda networks: networks.anchor.body.layers[-1].weight
+    bent = eqx.tree_at(last, straight.networks, last(straight.networks).at[0, 0].set(0.1))
+    config, of = PlayConfig(), lambda model, **facts: replace(model, data=facts)
+    curved = replace(straight, fresh=bent)
+    assert [spares(of(curved, share=share), config) for share in (0.1, 0.25, 0.5, 1.0)] == [False, False, True, True]
+    assert not spares(of(straight, share=1.0), config)
+    assert not spares(of(curved), config)  # a model that does not know
+    assert not spares(of(curved, share=1.0), replace(config, spare=2.0))
+    with pytest.raises(ValueError, match="spare is a share of the log"):
+        PlayConfig(spare=0.0)
 
 
 def test_the_edge_of_the_log_begins_where_the_errors_of_the_anchor_reach_it(trained, data):

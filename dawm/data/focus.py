@@ -32,13 +32,16 @@ SHARES = (1.0, 0.5, 0.25, 0.1)
 PRICE = 0.4  # of e times fewer rows, in standard deviations of the returns
 
 
-def sharpness(returns: Float[np.ndarray, " e"], lengths: Int[np.ndarray, " e"], focus: float) -> float:
-    """1 / τ at which the log is in effect `focus` of its rows large, or `LEAST_ROWS`; 0 where rows are drawn uniformly.
+def sharpness(
+    returns: Float[np.ndarray, " e"], lengths: Int[np.ndarray, " e"], focus: float, least: int | None = None
+) -> float:
+    """1 / τ at which the log is in effect `focus` of its rows large, or `least` (None: `LEAST_ROWS`); 0 where rows are
+    drawn uniformly.
 
     The least that any τ can do is the episodes that tie for the best return, drawn alike; a smaller share gives those.
     """
     below, rows = returns - returns.max(), int(lengths.sum())
-    span, focus = -float(below.min()), max(focus, LEAST_ROWS / rows)
+    span, focus = -float(below.min()), max(focus, _or_few(least) / rows)
     if span <= 0 or focus >= 1:
         return 0.0
 
@@ -58,16 +61,22 @@ def trajectory_mass(returns: Float[np.ndarray, " n"], sharp: float) -> Float[np.
     return np.exp((returns - returns.max()) * sharp).astype(np.float32)
 
 
-def share_of(returns: Float[np.ndarray, " e"], lengths: Int[np.ndarray, " e"]) -> float:
-    """The one of `SHARES` that gains most for its price, the larger of two that tie: what `focus = "auto"` comes to."""
+def share_of(returns: Float[np.ndarray, " e"], lengths: Int[np.ndarray, " e"], least: int | None = None) -> float:
+    """The one of `SHARES` that gains most for its price, the larger of two that tie: what `focus = "auto"` comes to.
+    With `least = 1` the size of the log does not count, and the share says only how much its episodes differ.
+    """
     mean = np.average(returns, weights=lengths)
     deviation = np.sqrt(np.average((returns - mean) ** 2, weights=lengths))
 
     def worth(share: float) -> float:
-        sharp = sharpness(returns, lengths, share)
+        sharp = sharpness(returns, lengths, share, least)
         if sharp == 0:
             return 0.0
         gain = np.average(returns - mean, weights=lengths * trajectory_mass(returns, sharp)) / deviation
-        return float(gain + PRICE * np.log(max(share, LEAST_ROWS / lengths.sum())))
+        return float(gain + PRICE * np.log(max(share, _or_few(least) / lengths.sum())))
 
     return max(SHARES, key=worth)
+
+
+def _or_few(least: int | None) -> int:
+    return LEAST_ROWS if least is None else least
