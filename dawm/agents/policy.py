@@ -1,4 +1,4 @@
-"""A trained policy: raw observations in, raw actions out, for all seeds of a run at once or for one of them.
+"""A trained policy: raw observations in, raw actions out, for all seeds of a run at once, for one, or their mean.
 
 It is rebuilt from its run folder alone; the dataset is not needed, since the statistics that standardise observations
 are part of the checkpoint.
@@ -94,6 +94,11 @@ class TrainedPolicy:
             raise IndexError(f"member {i} of a policy that has {self.members}")
         return MemberPolicy(_kept(self.actor, i), self.standardise, self.spec, _kept(self.value, i))
 
+    @property
+    def mean(self) -> MeanPolicy:
+        """One policy out of all seeds, to be used where one is wanted: what they do on average."""
+        return MeanPolicy(self)
+
 
 @dataclass(frozen=True, eq=False)
 class MemberPolicy:
@@ -124,6 +129,22 @@ class MemberPolicy:
     def worth(self) -> RawValue | None:
         """Raw observations (..., obs) to discounted returns, in the units of the rewards that it was trained on."""
         return None if self.value is None else RawValue(self.value, self.standardise)
+
+
+@dataclass(frozen=True, eq=False)
+class MeanPolicy:
+    """The mean of the actions of all seeds; a `Policy`. Errors of single seeds are averaged away; where seeds do
+    different things that each work alone, their mean may not.
+    """
+
+    seeds: TrainedPolicy
+
+    def __call__(self, obs: np.ndarray, *, key: PRNGKeyArray | None = None) -> np.ndarray:
+        """Actions (n, act) at observations (n, obs), or one at one; raw units. Deterministic: the key is not read."""
+        del key
+        rows = np.atleast_2d(np.asarray(obs, np.float32))
+        action = self.seeds.act(np.broadcast_to(rows, (self.seeds.members, *rows.shape))).mean(0)
+        return action[0] if np.ndim(obs) == 1 else action
 
 
 class RawActors(eqx.Module):

@@ -12,6 +12,9 @@ def flags(parser: Parser) -> None:
     parser.flag("--env", metavar="ID", help="Gymnasium environment, or module:ID (the one of the data)")
     parser.flag("--episodes", metavar="N", type=whole, default=10, help="episodes per seed (10)")
     parser.flag("--seed", metavar="N", type=whole, default=10_000, help="seed of the first episode (10000)")
+    parser.flag(
+        "--mean", action="store_true", help="of one policy, which does the mean of what the seeds do; not stored"
+    )
     parser.common()
 
 
@@ -22,8 +25,9 @@ def execute(flags: argparse.Namespace) -> Outcome:
 
     run = RunFolder.open(flags.policy, "policy")
     env = flags.env or environment(run)
-    scores = score_policy(flags.policy, env, episodes=flags.episodes, seed=flags.seed)
-    return Outcome({"folder": flags.policy} | scores, score_line(run.path.resolve().name, scores))
+    scores = score_policy(flags.policy, env, episodes=flags.episodes, seed=flags.seed, mean=flags.mean)
+    name = run.path.resolve().name + (", mean of the seeds" if flags.mean else "")
+    return Outcome({"folder": flags.policy, "mean": flags.mean} | scores, score_line(name, scores))
 
 
 def environment(run) -> str:

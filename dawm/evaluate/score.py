@@ -31,8 +31,10 @@ def score_policy(
     episodes: int = 10,
     seed: int = 10_000,
     references: References | None = None,
+    mean: bool = False,
 ) -> dict[str, Any]:
-    """Play `episodes` episodes with every seed of the policy; from a run folder, also write its `scores.json`.
+    """Play `episodes` episodes with every seed of the policy; from a run folder, also write its `scores.json`. With
+    `mean`, play them with the one policy that does what the seeds do on average, and write nothing.
 
     `references` are the returns that mean 0 and 100; by default those known for the dataset and environment, if any.
     `return_cvar` is the mean of the worst tenth of all episodes, `failure_rate` the share of them that the MDP ended
@@ -42,18 +44,19 @@ def score_policy(
     """
     folder = None if isinstance(policy, TrainedPolicy) else RunFolder.open(policy, "policy")
     trained = policy if isinstance(policy, TrainedPolicy) else load_policy(policy)
+    one = trained.mean
     result = score_actions(
-        trained.act,
+        (lambda obs: one(obs[0])[None]) if mean else trained.act,
         env,
         name=trained.dataset,
         spec=trained.spec,
-        members=trained.members,
+        members=1 if mean else trained.members,
         episodes=episodes,
         seed=seed,
         references=references,
     )
     result["checkpoint"] = trained.step
-    if folder is not None:
+    if folder is not None and not mean:
         folder.write_json("scores.json", result)
     return result
 

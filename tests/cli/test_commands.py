@@ -74,6 +74,9 @@ def test_stage_by_stage_gives_what_run_gives(reference, dawm, log, tiny, tmp_pat
     result = json.loads(scored.stdout)
     assert {"return_mean", "return_std", "normalized_score", "episodes", "env"} <= set(result)
     assert result["returns"] == json.loads((whole / name / "scores.json").read_text())["returns"]
+    scored = dawm("eval", tmp_path / name, "--env", "Pendulum-v1", "--episodes", "1", "--mean", "--json")
+    result = json.loads(scored.stdout)
+    assert (result["mean"], result["seeds"], len(result["returns"])) == (True, 1, 1)
 
 
 def test_another_run_in_the_same_folder_is_refused(reference, log, tiny, capsys):

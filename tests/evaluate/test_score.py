@@ -61,6 +61,22 @@ def test_scores_of_a_folder(tmp_path):
     assert returns[1, 1] == pytest.approx(total, rel=1e-3)  # member 1, episode 1
 
 
+def test_all_seeds_as_one_policy(tmp_path):
+    """It does the mean of what they do, and leaves the scores of the seeds as they are."""
+    policy = trained(tmp_path / "p", seeds=3)
+    obs = np.random.default_rng(0).normal(size=(5, 3))
+    each = np.stack([policy[i](obs) for i in range(3)])
+    assert np.ptp(each, axis=0).max() > 0.01
+    np.testing.assert_allclose(policy.mean(obs), each.mean(0), atol=1e-5)
+    np.testing.assert_array_equal(policy.mean(obs[0]), policy.mean(obs[:1])[0])
+    score_policy(tmp_path / "p", "Pendulum-v1", episodes=2)
+    before = (tmp_path / "p" / "scores.json").read_bytes()
+    one = score_policy(tmp_path / "p", "Pendulum-v1", episodes=2, mean=True)
+    assert (tmp_path / "p" / "scores.json").read_bytes() == before
+    assert (one["seeds"], np.shape(one["returns"])) == (1, (1, 2))
+    assert one["returns"][0] not in json.loads(before)["returns"]
+
+
 def test_without_references_there_is_no_score(tmp_path):
     policy = trained(None, seeds=1)
     result = score_policy(policy, "Pendulum-v1", episodes=2)
