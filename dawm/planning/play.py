@@ -172,7 +172,8 @@ def score_planner(
     planner = Several([make_planner(trained, each, policy) for each in _members(config, members, policy)])
     spared = policy is not None and spares(trained, config)
     if spared:
-        say(f"the policy is left alone: a share of {trained.data['share']:g} of its log is worth drawing (spare)")
+        share = trained.data["share"]
+        say(f"the policy is left alone: a share of {share:g} of its log is worth drawing (spare=2 plans all the same)")
     run = None
     if folder is not None:
         stored = {
