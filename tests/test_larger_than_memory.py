@@ -11,13 +11,12 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from dawm.agents import focus
 from dawm.agents.bc import BCConfig
 from dawm.agents.config import PolicyConfig
 from dawm.agents.fit import train_policy
 from dawm.agents.priority import PriorityConfig
 from dawm.cli.main import main
-from dawm.data import mapped
+from dawm.data import focus, mapped
 from dawm.data.dataset import Dataset
 from dawm.data.doctor import examine
 from dawm.data.registry import load
