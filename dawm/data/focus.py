@@ -13,7 +13,8 @@ Which share that is may be left to the returns (`share_of`, ours), as what it ga
 
 Normal returns are drawn to a share e^-θ² for a gain of θ deviations, so that of `SHARES` a quarter is right for many.
 Where most episodes are nearly as good as the best and a few fail, as with one good agent, fewer rows gain nothing;
-where good episodes are few, they are worth it.
+where good episodes are few, they are worth it. The same share says of what kind a log is, which decides whether a
+planner leaves a policy of it alone (`planning.play`).
 
 Departures: τ is not a share of the range of returns, which one outlier stretches, but such that batches draw
 `focus` of the log in effect, (Σ mass)² / Σ mass² = focus · n, and no fewer than `LEAST_ROWS`, which a policy

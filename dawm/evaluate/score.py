@@ -44,13 +44,14 @@ def score_policy(
     """
     folder = None if isinstance(policy, TrainedPolicy) else RunFolder.open(policy, "policy")
     trained = policy if isinstance(policy, TrainedPolicy) else load_policy(policy)
-    one = trained.mean
+    one = lambda obs: trained.mean(obs[0])[None]
+    act, members = (one, 1) if mean else (trained.act, trained.members)
     result = score_actions(
-        (lambda obs: one(obs[0])[None]) if mean else trained.act,
+        act,
         env,
         name=trained.dataset,
         spec=trained.spec,
-        members=1 if mean else trained.members,
+        members=members,
         episodes=episodes,
         seed=seed,
         references=references,
