@@ -97,6 +97,7 @@ def _read_method(run: RunFolder) -> dict[str, Any]:
     method |= {"checkpoint": scores.get("checkpoint"), "episodes": scores["episodes"], "env": scores["env"]}
     method |= summarise(np.asarray(scores["returns"]), scores["references"])
     method["cost_rate"] = scores.get("cost_rate")
+    method["spared"] = scores.get("spared", False)  # a planner that left its policy alone
     others = sorted(run.path.glob("scores-*.json"))
     return method | {"also": {p.stem.removeprefix("scores-"): _other(run, p.name) for p in others}}
 
@@ -190,9 +191,9 @@ def _is_plain(method: dict[str, Any]) -> bool:
 
 
 def _add_gain(method: dict[str, Any], methods: dict[str, dict[str, Any]]) -> None:
-    """Compare a method with what it adds something to."""
+    """Compare a method with what it adds something to; a planner that left its policy alone added nothing."""
     base = base_of(method, methods)
-    if base is None or not (method["scored"] and base["scored"]):
+    if base is None or not (method["scored"] and base["scored"]) or method["spared"]:
         return
     slope = _slope(method)
     ours, theirs = (np.asarray(m["returns"]) * slope for m in (method, base))
@@ -273,7 +274,8 @@ def _policies(methods: list[dict[str, Any]], data: dict[str, Any], hooks: Hooks)
         gain = m.get("gain")
         row = [m["method"], f"{m['ratio']:.0%}" if m["ratio"] else "–", _plus(m), _interval(m["iqm"], m["interval"])]
         row += [" ".join(f"{x:.1f}" for x in m["seed_means"])]
-        row += [_interval(gain["value"], gain["interval"], sign=True) if gain else "–"]
+        none = "none: the policy was left alone" if m["spared"] else "–"
+        row += [_interval(gain["value"], gain["interval"], sign=True) if gain else none]
         row += [f"{m['seeds']} × {m['episodes']}"]
         row += [_plus({"mean": m["return_mean"], "std": m["return_std"]})] if unit == "score" else []
         row += [" ".join(f"{100 * x:.2f}" for x in m["cost_rate"] or []) or "–"] if costly else []

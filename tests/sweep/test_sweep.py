@@ -197,6 +197,16 @@ def test_costs_of_steps_are_a_column_where_they_are_reported(finished, tmp_path)
     }
 
 
+def test_a_planner_that_left_its_policy_alone_has_no_gain(finished, tmp_path):
+    out = Path(shutil.copytree(finished.out, tmp_path / "out"))
+    path = out / "linear" / "policies" / "warm" / "scores.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"spared": True}))
+    (task,) = read_results(out)
+    assert "gain" not in next(m for m in task["methods"] if m["method"] == "warm")
+    (line,) = (line for line in write_table(out).splitlines() if line.startswith("| warm | –"))
+    assert "| none: the policy was left alone |" in line
+
+
 def test_other_settings_of_a_planner_are_refused(finished, folder, tmp_path):
     (folder / "changed.toml").write_text((SUITE + PLANNERS).replace("refinements = 1", "refinements = 2"))
     sweep = Sweep.open(folder / "changed.toml", finished.out)
