@@ -31,6 +31,7 @@ class PolicyConfig:
     focus: float | Literal["auto"] = 1.0  # share of the log drawn in effect, better episodes more often (1: uniformly)
     thin: float = 0.0  # imitation weighs 1 where the log supports (s, a) and 1 more times this where it has nothing
     clone: Literal["all", "log"] = "all"  # rows whose actions are imitated: all, or only recorded ones
+    average: float = 0.0  # memory of the averaged weights that act, an exponential average's; 0: the last weights act
     seeds: int = 1  # policies trained at once; they use the seeds `seed`, `seed + 1`, ...
     seed: int = 0
     normalise_obs: bool = True  # standardise observations with the statistics of the real log
@@ -48,6 +49,8 @@ class PolicyConfig:
             raise ValueError(f"focus is a share of the log, above 0 and at most 1 (all rows alike); got {self.focus}")
         if self.focus != 1 and self.priority.kind != "none":
             raise ValueError("focus and priority.kind both say which rows are drawn more often: set one of them")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average is the memory of averaged weights, at least 0 and below 1; got {self.average}")
         if self.thin < 0:
             raise ValueError(f"thin is a further weight of imitation, at least 0; got {self.thin}")
         if not 0 <= self.ratio <= 1:

@@ -37,6 +37,7 @@ from dawm.run.feed import Feed
 from dawm.run.folder import RunFolder
 from dawm.run.loop import Update, fit
 from dawm.run.mesh import split_seeds
+from dawm.run.optim import ema
 from dawm.run.progress import say
 from dawm.types import Futures, Prediction, Spec, Transition, World
 
@@ -142,6 +143,11 @@ def policy_update(config: PolicyConfig, spec: Spec, target: Target = one_step) -
     near, priority = made(target), config.priority
     correction = priority.correction if config.focus == 1 else 0.0  # focus is another log, not made up for
 
+    def averaged(state, inner, learner):
+        if state.average is None:
+            return None
+        return ema(state.average, learner.policy(inner), config.average, state.learner.step)
+
     def update(state, fed, key):
         pool, world, mass = fed if isinstance(fed, Fed) else Fed(fed, None, None)
         learner = near if world is None else made(expanded(config.expansion, config.risk, world))
@@ -149,7 +155,7 @@ def policy_update(config: PolicyConfig, spec: Spec, target: Target = one_step) -
         if mass is None and state.mass is None:
             batch = draw(pool, key_batch, config.batch_size)
             inner, metrics = learner.update(state.learner, batch, key_update)
-            return TrainedState(inner, state.standardise), metrics
+            return TrainedState(inner, state.standardise, None, averaged(state, inner, learner)), metrics
 
         mass = known(state.mass) if mass is None else mass
         index, batch = draw_prioritised(pool, mass, key_batch, config.batch_size, correction)
@@ -157,7 +163,7 @@ def policy_update(config: PolicyConfig, spec: Spec, target: Target = one_step) -
         error, kept = metrics.pop("critic/td_error", None), state.mass
         if kept is not None and error is not None:
             kept = refreshed(kept, index, error, priority.exponent)
-        return TrainedState(inner, state.standardise, kept), metrics
+        return TrainedState(inner, state.standardise, kept, averaged(state, inner, learner)), metrics
 
     return update
 

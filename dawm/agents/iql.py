@@ -6,7 +6,8 @@
 
 Kostrikov, Nair & Levine 2022 (arXiv 2110.06169), eq. 4 to 7; order of operations and defaults as in CORL's `iql.py`:
 V(s') in the critics' target is the network before its own update, u in the actor's weight is that of the value loss,
-and the learning rate of the actor falls to 0 along a cosine over the run.
+and the learning rate of the actor falls to 0 along a cosine over the run, where it is not asked to stay
+(`actor_schedule`, which goes with an average of the weights, `policy.average`).
 
 With `advantage = "scaled"` the actor's weight has u divided by its root mean square over the batch, as MARWIL (Wang
 et al. 2018, section 4; a running mean there): the weights then do not depend on the unit of the rewards.
@@ -40,7 +41,9 @@ class IQLConfig:
     """Defaults: CORL."""
 
     kind: Literal["iql"] = "iql"
-    learning_rate: float = 3e-4  # value, critics and actor
+    learning_rate: float = 3e-4  # value and critics, and the actor where it has no rate of its own
+    actor_learning_rate: float | None = None
+    actor_schedule: Literal["cosine", "constant"] = "cosine"  # constant: for a policy of averaged weights
     discount: float = 0.99
     target_update_rate: float = 0.005  # "tau" elsewhere
     expectile: float = 0.7  # "iql_tau" elsewhere; 0.9 for mazes
@@ -53,6 +56,8 @@ class IQLConfig:
 
     def __post_init__(self):
         check_updates(self.learning_rate, self.discount, self.target_update_rate)
+        if self.actor_learning_rate is not None and self.actor_learning_rate <= 0:
+            raise ValueError(f"actor_learning_rate must be positive, got {self.actor_learning_rate}")
         if not 0 < self.expectile < 1:
             raise ValueError(f"expectile must be between 0 and 1, got {self.expectile}")
 
@@ -76,7 +81,9 @@ def make_iql(config: IQLConfig, spec: Spec, steps: int, target: Target = one_ste
     Metrics: `value/loss`, `value/mean`, `critic/loss`, `critic/q_mean`, `actor/loss`, `actor/weight_mean`.
     """
     optim = optax.adam(config.learning_rate)
-    actor_optim = optax.adam(optax.cosine_decay_schedule(config.learning_rate, steps))
+    rate = config.actor_learning_rate or config.learning_rate
+    falls = config.actor_schedule == "cosine"
+    actor_optim = optax.adam(optax.cosine_decay_schedule(rate, steps) if falls else rate)
     size: dict[str, Any] = {"width": config.width, "depth": config.depth}
 
     def init(key):

@@ -46,6 +46,7 @@ class TrainedState(eqx.Module):
     learner: Any
     standardise: Standardise
     mass: Float[Array, "m n"] | None = None  # of each row of the log for each seed, where priorities follow TD errors
+    average: Any = None  # the policy with averaged weights, where these act (`PolicyConfig.average`)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +211,8 @@ def initial_state(config: PolicyConfig, spec: Spec, mean: np.ndarray, scale: np.
 
     state = begun(seeds_of(config).keys(config.seed))
     mass = jnp.full((config.seeds, rows), UNSEEN) if config.priority.kind == "td_error" else None
-    return TrainedState(state, Standardise(jnp.asarray(mean), jnp.asarray(scale)), mass)
+    average = jax.tree.map(_copied, learner.policy(state)) if config.average else None
+    return TrainedState(state, Standardise(jnp.asarray(mean), jnp.asarray(scale)), mass, average)
 
 
 def seeds_of(config: PolicyConfig) -> Members:
@@ -224,7 +226,13 @@ def policy_of(state: TrainedState, spec: Spec, config: PolicyConfig, step: int, 
     """The policy that a training state holds."""
     learner = make_agent(config.algo, spec, config.loop.steps)
     value = None if learner.value is None else learner.value(state.learner)
-    return TrainedPolicy(learner.policy(state.learner), state.standardise, spec, config, step, dataset, value)
+    actor = learner.policy(state.learner) if state.average is None else state.average
+    return TrainedPolicy(actor, state.standardise, spec, config, step, dataset, value)
+
+
+def _copied(leaf: Any) -> Any:
+    """An array of its own: training gives the memory of all arrays of a state to the next one."""
+    return jnp.copy(leaf) if eqx.is_array(leaf) else leaf
 
 
 def _kept(actor: Any, i: int) -> Any:
