@@ -1,5 +1,9 @@
 """What a learner is fed, and what a trained policy gives back: units, statistics, errors."""
 
+from dataclasses import replace
+
+import equinox as eqx
+import jax
 import numpy as np
 import pytest
 from toys import bandit, dataset, rows
@@ -8,13 +12,16 @@ from dawm.agents import fit as module
 from dawm.agents.bc import BCConfig
 from dawm.agents.config import PolicyConfig
 from dawm.agents.fit import train_policy
-from dawm.agents.policy import load_policy
+from dawm.agents.policy import initial_state, load_policy, policy_of
+from dawm.agents.registry import AGENTS
 from dawm.errors import ConfigError, DatasetError, FileError
 from dawm.run.config import from_dict
 from dawm.run.loop import LoopConfig
 
 TINY = LoopConfig(steps=4, chunk=2, monitor_every=2, save_every=2)
 BC = BCConfig(width=8)
+
+every_agent = pytest.mark.parametrize("kind", AGENTS)
 
 
 def pool_of(monkeypatch, data, config, synthetic=None):
@@ -67,6 +74,41 @@ def test_a_folder_without_a_policy_is_named(tmp_path):
         load_policy(tmp_path / "nothing")
 
 
+@every_agent
+def test_averaged_weights_act_and_survive_a_kill(kind, tmp_path):
+    """The mean of what acted after each update, by hand; and a run that was stopped gives the same bits."""
+    data, loop = dataset(bandit(50)), LoopConfig(steps=6, chunk=1, monitor_every=1, save_every=2)
+    config = PolicyConfig(algo=AGENTS[kind][0](width=8), seeds=2, batch_size=8, loop=loop)
+    leaves = lambda policy: [np.asarray(leaf) for leaf in jax.tree.leaves(eqx.filter(policy.actor, eqx.is_array))]
+    acted, seen = [], []
+    train_policy(data, config, monitor=lambda step, policy: acted.append(leaves(policy)) or {})
+    averaging = replace(config, average=0.6)
+    whole = train_policy(data, averaging, monitor=lambda step, policy: seen.append(leaves(policy)) or {})
+    mean = leaves(policy_of(initial_of(averaging, data), data.spec, averaging, 0, "toy"))
+    for k, (after, found) in enumerate(zip(acted, seen, strict=True)):
+        keep = min(0.6, (1 + k) / (10 + k))  # a shorter memory at the beginning
+        mean = [keep * a + (1 - keep) * b for a, b in zip(mean, after, strict=True)]
+        for a, b in zip(mean, found, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+
+    def stop(step, policy):
+        if step == 3:
+            raise KeyboardInterrupt
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        train_policy(data, averaging, folder=tmp_path / "cut", monitor=stop)
+    train_policy(data, averaging, folder=tmp_path / "cut", monitor=lambda step, policy: {})
+    obs = np.array([[[-1.0], [0.5]]] * 2, np.float32)
+    np.testing.assert_array_equal(load_policy(tmp_path / "cut").act(obs), whole.act(obs))
+    assert load_policy(tmp_path / "cut").fingerprint == whole.fingerprint
+
+
+def initial_of(config, data):
+    mean, scale = data.obs.mean(0), data.obs.std(0) + module.STD_FLOOR
+    return initial_state(config, data.spec, mean.astype(np.float32), scale.astype(np.float32))
+
+
 def test_the_monitor_sees_the_policy_of_that_step():
     seen = []
     config = PolicyConfig(algo=BC, loop=TINY, seeds=2)
@@ -86,6 +128,10 @@ def test_data_that_cannot_be_scaled_are_named():
 def test_impossible_and_unknown_settings_are_named():
     with pytest.raises(ConfigError, match="ratio is the synthetic share"):
         from_dict(PolicyConfig, {"ratio": 2.0})
+    with pytest.raises(ConfigError, match="average is the memory of averaged weights"):
+        from_dict(PolicyConfig, {"average": 1.0})
+    with pytest.raises(ConfigError, match="actor_learning_rate must be positive"):
+        from_dict(PolicyConfig, {"algo": {"kind": "iql", "actor_learning_rate": 0.0}})
     with pytest.raises(ConfigError, match=r"unknown setting `algo\.tau`"):
         from_dict(PolicyConfig, {"algo": {"kind": "td3bc", "tau": 0.1}})
     with pytest.raises(ConfigError, match="did you mean `td3bc`"):

@@ -206,16 +206,19 @@ def test_iql_by_hand(deterministic, advantage):
     assert_linear(after.actor.net, step_linear(w, b, BATCH.obs, weight[:, None] * slope / 4 * (1 - pi**2)))
 
 
-def test_the_learning_rate_of_iql_actors_falls_along_a_cosine():
-    """With one gradient for ever Adam moves by exactly the learning rate, which ends at 0."""
-    learner = make_iql(IQLConfig(learning_rate=LR, depth=0, temperature=0.0), SPEC, 4)
+@pytest.mark.parametrize(("own", "schedule"), [(None, "cosine"), (2 * LR, "cosine"), (2 * LR, "constant")])
+def test_the_learning_rate_of_iql_actors(own, schedule):
+    """With one gradient for ever Adam moves by exactly the learning rate, which ends at 0 along a cosine or stays."""
+    config = IQLConfig(learning_rate=LR, actor_learning_rate=own, actor_schedule=schedule, depth=0, temperature=0.0)
+    learner = make_iql(config, SPEC, 4)
     state, moves, update = learner.init(jr.key(0)), [], jax.jit(learner.update)
     far = BATCH._replace(action=np.full((4, 1), 50.0, np.float32), obs=np.zeros((4, 2), np.float32))
     for _ in range(5):
         after = update(state, far, jr.key(0))[0]
         moves.append(float((after.actor.net.layers[0].bias - state.actor.net.layers[0].bias)[0]))
         state = after
-    expected = LR * 0.5 * (1 + np.cos(np.pi * np.arange(5) / 4))
+    falling = 0.5 * (1 + np.cos(np.pi * np.arange(5) / 4))
+    expected = (own or LR) * (falling if schedule == "cosine" else np.ones(5))
     np.testing.assert_allclose(moves, expected, rtol=0.05, atol=1e-6)
 
 
