@@ -31,8 +31,8 @@ from dawm.errors import ConfigError, DatasetError, DawmError, FileError
 from dawm.evaluate.calibrate import calibrate_model
 from dawm.evaluate.rollouts import rollout
 from dawm.evaluate.score import score_policy
-from dawm.planning.play import PlayConfig, score_planner
-from dawm.presets import NO_ENVIRONMENT, RunConfig, load_preset, planner_of, policies_of
+from dawm.planning.play import PlayConfig, score_planner, spares
+from dawm.presets import NO_ENVIRONMENT, RunConfig, acting_alone, load_preset, planner_of, policies_of
 from dawm.report.page import write_report
 from dawm.run.config import from_dict, to_dict
 from dawm.run.folder import RunFolder
@@ -71,6 +71,10 @@ def run_pipeline(source: Any, config: RunConfig | None = None, *, out: str | Pat
     calibrate_stage(model, data, config)
     generate(model, data, config.generate, folder=out / "synthetic")
     synthetic = stored_synthetic(out / "synthetic", used_in=out / "policies" / "any")
+    if spares(model, planner_of(config)) and acting_alone(config) != config:
+        say("      policies will act alone, since most of this log is worth drawing: trained as `alone` says")
+        config = acting_alone(config)
+        plans = policies_of(config)
 
     futures = None
     if config.futures:

@@ -10,7 +10,7 @@ import pytest
 
 import dawm
 from dawm.errors import ConfigError
-from dawm.presets import PRESETS, RunConfig, load_preset, merge, policies_of
+from dawm.presets import PRESETS, RunConfig, acting_alone, load_preset, merge, policies_of
 from dawm.run.config import from_dict, to_dict, without_none
 
 
@@ -81,3 +81,16 @@ def test_the_policies_of_a_run():
 def test_a_run_without_synthetic_rows_is_refused():
     with pytest.raises(ConfigError, match=r"policy.ratio is the synthetic share"):
         merge(RunConfig(), {"policy": {"ratio": 0.0}})
+
+
+def test_what_acts_alone_is_trained_otherwise_where_a_run_says_so():
+    assert acting_alone(RunConfig()) == RunConfig()
+    config = merge(RunConfig(), {"alone": {"average": 0.9, "actor_learning_rate": 1e-3}})
+    policy, other = acting_alone(config).policy, config.policy
+    assert (policy.average, policy.algo.actor_learning_rate, policy.algo.actor_schedule) == (0.9, 1e-3, "constant")
+    assert dataclasses.replace(policy, average=0.0, algo=other.algo) == other
+    cloned = merge(config, {"policy": {"algo": {"kind": "bc"}}})
+    assert acting_alone(cloned).policy == dataclasses.replace(cloned.policy, average=0.9)
+    for bad in ({"average": 1.0}, {"actor_learning_rate": 0.0}):
+        with pytest.raises(ConfigError, match=next(iter(bad))):
+            merge(RunConfig(), {"alone": bad})

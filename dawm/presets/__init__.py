@@ -28,6 +28,22 @@ NO_ENVIRONMENT = "none"  # RunConfig.env: do not evaluate, although the data nam
 
 
 @dataclass(frozen=True)
+class AloneConfig:
+    """What is different in the training of policies that a planner would leave alone (`planner.spare`): nothing plans
+    around them, so that they need not be smooth. The defaults change nothing.
+    """
+
+    average: float = 0.0  # `policy.average` of them
+    actor_learning_rate: float | None = None  # of `iql`, which then stays as it is over the run
+
+    def __post_init__(self):
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average is the memory of averaged weights, at least 0 and below 1; got {self.average}")
+        if self.actor_learning_rate is not None and self.actor_learning_rate <= 0:
+            raise ValueError(f"actor_learning_rate must be positive, got {self.actor_learning_rate}")
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Settings of a whole run; the values of the presets are in dawm/presets."""
 
@@ -36,6 +52,7 @@ class RunConfig:
     calibrate: CalibrateConfig = field(default_factory=CalibrateConfig)
     # of the policy with synthetic data; IQL keeps to the log's actions, where TD3+BC left it on two logs of three
     policy: PolicyConfig = field(default_factory=lambda: PolicyConfig(algo=IQLConfig(), ratio=0.5))
+    alone: AloneConfig = field(default_factory=AloneConfig)
     futures: int = 0  # of each recorded step; above 0 also a policy whose targets are policy.risk over them
     real_only: bool = True  # also the same learner without synthetic data
     bc: bool = True  # also behaviour cloning
@@ -114,6 +131,17 @@ def policies_of(config: RunConfig) -> list[Planned]:
             )
         rows.append(Planned(f"{kind}-priority", replace(plain, priority=real.priority), False, futures=needs))
     return [*rows, Planned(f"{kind}-dawm", replace(config.policy, **off), True)]
+
+
+def acting_alone(config: RunConfig) -> RunConfig:
+    """The same run with policies that will act alone: `config.alone` in the place of what `config.policy` says."""
+    alone, policy = config.alone, config.policy
+    if alone.average > 0:
+        policy = replace(policy, average=alone.average)
+    if alone.actor_learning_rate is not None and isinstance(policy.algo, IQLConfig):
+        rate = alone.actor_learning_rate
+        policy = replace(policy, algo=replace(policy.algo, actor_learning_rate=rate, actor_schedule="constant"))
+    return replace(config, policy=policy)
 
 
 def planner_of(config: RunConfig) -> PlayConfig:

@@ -128,6 +128,10 @@ def score_notes(record: RunRecord) -> Iterator[str]:
     if checkpoints:
         yield f"Every policy is the one of its last checkpoint ({', '.join(checkpoints)}), never the best of several."
     yield from dict.fromkeys(filter(None, map(_draws, scored)))
+    memories = sorted({float(dig(p.config, "policy", "average") or 0) for p in scored if p.kind == "policy"} - {0.0})
+    if memories:
+        kept = ", ".join(f"{memory:g}" for memory in memories)
+        yield f"Policies act with an average of their weights over the updates (policy.average {kept})."
     if any(p.get("scores", "spared") for p in scored):
         yield (
             "The planner left its policy alone: most of this log is worth learning from, so that there is little to"

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dawm.agents.policy import load_policy
 from dawm.cli.main import main
 from dawm.data.registry import load
 from tests.cli.conftest import linear_log
@@ -258,3 +259,30 @@ def test_a_reader_that_closes_early_causes_no_traceback(log):
     command = f"{sys.executable} -m dawm data show {log} --json | head -c 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert "Traceback" not in done.stderr
+
+
+def test_policies_that_a_planner_would_leave_alone_are_trained_to_act_alone(reference, dawm, tmp_path):
+    """The policies of a whole run, trained anew under another record: all of them, and only their weights that act."""
+    moved, plain = shutil.copytree(reference[0], tmp_path / "moved"), reference[0] / "policies" / "iql"
+    record = (moved / "run.toml").read_text()
+    for old, new in (
+        ('env = "Pendulum-v1"', 'env = "none"'),
+        ("spare = 0.5", "spare = 0.01"),
+        ('dynamics = "anchor"', 'dynamics = "ensemble"'),  # this log's anchor is linear, which is never left alone
+        ("[config.run.alone]\naverage = 0.0", "[config.run.alone]\naverage = 0.9\nactor_learning_rate = 1e-3"),
+    ):
+        assert old in record
+        record = record.replace(old, new)
+    (moved / "run.toml").write_text(record)
+    for part in (moved / "policies", moved / "finished"):
+        shutil.rmtree(part) if part.is_dir() else part.unlink()
+    done = dawm("resume", moved)
+    assert "policies will act alone" in done.stderr
+    for name in ("bc", "iql", "iql-dawm"):
+        policy = tomllib.loads((moved / "policies" / name / "run.toml").read_text())["config"]["policy"]
+        assert policy["average"] == 0.9
+        assert policy["algo"].get("actor_learning_rate") == (None if name == "bc" else 1e-3)
+    acting, usual = load_policy(moved / "policies" / "iql"), load_policy(plain)
+    obs = np.zeros((2, 1, 3), np.float32)
+    assert np.abs(acting.act(obs) - usual.act(obs)).max() > 1e-4
+    assert acting.value.net.layers[0].weight.tolist() == usual.value.net.layers[0].weight.tolist()  # learnt alike

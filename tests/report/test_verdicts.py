@@ -191,6 +191,15 @@ def test_the_report_says_how_much_of_the_log_was_drawn(run, found, said):
     assert said in markdown_scores(run)
 
 
+def test_the_report_says_where_averages_of_weights_act(run):
+    path, said = run / "policies" / "td3bc" / "run.toml", "act with an average of their weights"
+    for memory, there in ((0.0, False), (0.9995, True)):
+        text = path.read_text().replace("batch_size = 256", f"batch_size = 256\naverage = {memory}")
+        (run / "policies" / "td3bc" / "run.toml").write_text(text)
+        assert (f"{said} over the updates (policy.average 0.9995)" in markdown_scores(run)) is there
+        path.write_text(text.replace(f"\naverage = {memory}", ""))
+
+
 def test_a_planner_is_compared_with_the_policy_that_it_plans_around(run):
     policies = run / "policies"
     around = {"policy": {"path": "../td3bc", "step": 7}, "model": {"path": "../../model"}, "env": "Hopper-v5"}
