@@ -193,7 +193,7 @@ def _is_plain(method: dict[str, Any]) -> bool:
 def _add_gain(method: dict[str, Any], methods: dict[str, dict[str, Any]]) -> None:
     """Compare a method with what it adds something to; a planner that left its policy alone added nothing."""
     base = base_of(method, methods)
-    if base is None or not (method["scored"] and base["scored"]) or method["spared"]:
+    if base is None or not (method["scored"] and base["scored"]) or method.get("spared"):
         return
     slope = _slope(method)
     ours, theirs = (np.asarray(m["returns"]) * slope for m in (method, base))
