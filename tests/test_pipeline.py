@@ -89,6 +89,8 @@ def test_what_acts_alone_is_trained_otherwise_where_a_run_says_so():
     policy, other = acting_alone(config).policy, config.policy
     assert (policy.average, policy.algo.actor_learning_rate, policy.algo.actor_schedule) == (0.9, 1e-3, "constant")
     assert dataclasses.replace(policy, average=0.0, algo=other.algo) == other
+    asked = merge(config, {"policy": {"average": 0.5, "algo": {"actor_learning_rate": 2e-3}}})
+    assert acting_alone(asked) == asked  # what somebody asked for stays
     cloned = merge(config, {"policy": {"algo": {"kind": "bc"}}})
     assert acting_alone(cloned).policy == dataclasses.replace(cloned.policy, average=0.9)
     for bad in ({"average": 1.0}, {"actor_learning_rate": 0.0}):

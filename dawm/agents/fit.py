@@ -143,27 +143,24 @@ def policy_update(config: PolicyConfig, spec: Spec, target: Target = one_step) -
     near, priority = made(target), config.priority
     correction = priority.correction if config.focus == 1 else 0.0  # focus is another log, not made up for
 
-    def averaged(state, inner, learner):
-        if state.average is None:
-            return None
-        return ema(state.average, learner.policy(inner), config.average, state.learner.step)
-
     def update(state, fed, key):
         pool, world, mass = fed if isinstance(fed, Fed) else Fed(fed, None, None)
         learner = near if world is None else made(expanded(config.expansion, config.risk, world))
         key_batch, key_update = jr.split(key)
-        if mass is None and state.mass is None:
+        kept, average = state.mass, state.average
+        if mass is None and kept is None:
             batch = draw(pool, key_batch, config.batch_size)
             inner, metrics = learner.update(state.learner, batch, key_update)
-            return TrainedState(inner, state.standardise, None, averaged(state, inner, learner)), metrics
-
-        mass = known(state.mass) if mass is None else mass
-        index, batch = draw_prioritised(pool, mass, key_batch, config.batch_size, correction)
-        inner, metrics = learner.update(state.learner, batch, key_update)
-        error, kept = metrics.pop("critic/td_error", None), state.mass
-        if kept is not None and error is not None:
-            kept = refreshed(kept, index, error, priority.exponent)
-        return TrainedState(inner, state.standardise, kept, averaged(state, inner, learner)), metrics
+        else:
+            mass = known(kept) if mass is None else mass
+            index, batch = draw_prioritised(pool, mass, key_batch, config.batch_size, correction)
+            inner, metrics = learner.update(state.learner, batch, key_update)
+            error = metrics.pop("critic/td_error", None)
+            if kept is not None and error is not None:
+                kept = refreshed(kept, index, error, priority.exponent)
+        if average is not None:
+            average = ema(average, learner.policy(inner), config.average, state.learner.step)
+        return TrainedState(inner, state.standardise, kept, average), metrics
 
     return update
 

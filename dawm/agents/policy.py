@@ -211,7 +211,7 @@ def initial_state(config: PolicyConfig, spec: Spec, mean: np.ndarray, scale: np.
 
     state = begun(seeds_of(config).keys(config.seed))
     mass = jnp.full((config.seeds, rows), UNSEEN) if config.priority.kind == "td_error" else None
-    average = jax.tree.map(_copied, learner.policy(state)) if config.average else None
+    average = learner.policy(state) if config.average else None
     return TrainedState(state, Standardise(jnp.asarray(mean), jnp.asarray(scale)), mass, average)
 
 
@@ -228,11 +228,6 @@ def policy_of(state: TrainedState, spec: Spec, config: PolicyConfig, step: int, 
     value = None if learner.value is None else learner.value(state.learner)
     actor = learner.policy(state.learner) if state.average is None else state.average
     return TrainedPolicy(actor, state.standardise, spec, config, step, dataset, value)
-
-
-def _copied(leaf: Any) -> Any:
-    """An array of its own: training gives the memory of all arrays of a state to the next one."""
-    return jnp.copy(leaf) if eqx.is_array(leaf) else leaf
 
 
 def _kept(actor: Any, i: int) -> Any:

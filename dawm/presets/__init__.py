@@ -30,7 +30,7 @@ NO_ENVIRONMENT = "none"  # RunConfig.env: do not evaluate, although the data nam
 @dataclass(frozen=True)
 class AloneConfig:
     """What is different in the training of policies that a planner would leave alone (`planner.spare`): nothing plans
-    around them, so that they need not be smooth. The defaults change nothing.
+    around them, so that they need not be smooth. What `policy` sets itself stays, and the defaults change nothing.
     """
 
     average: float = 0.0  # `policy.average` of them
@@ -134,13 +134,13 @@ def policies_of(config: RunConfig) -> list[Planned]:
 
 
 def acting_alone(config: RunConfig) -> RunConfig:
-    """The same run with policies that will act alone: `config.alone` in the place of what `config.policy` says."""
-    alone, policy = config.alone, config.policy
-    if alone.average > 0:
+    """The same run with policies that will act alone: `config.alone`, where `config.policy` says nothing itself."""
+    alone, policy, algo = config.alone, config.policy, config.policy.algo
+    if policy.average == 0:
         policy = replace(policy, average=alone.average)
-    if alone.actor_learning_rate is not None and isinstance(policy.algo, IQLConfig):
-        rate = alone.actor_learning_rate
-        policy = replace(policy, algo=replace(policy.algo, actor_learning_rate=rate, actor_schedule="constant"))
+    rate = alone.actor_learning_rate
+    if rate is not None and isinstance(algo, IQLConfig) and algo.actor_learning_rate is None:
+        policy = replace(policy, algo=replace(algo, actor_learning_rate=rate, actor_schedule="constant"))
     return replace(config, policy=policy)
 
 

@@ -128,10 +128,7 @@ def score_notes(record: RunRecord) -> Iterator[str]:
     if checkpoints:
         yield f"Every policy is the one of its last checkpoint ({', '.join(checkpoints)}), never the best of several."
     yield from dict.fromkeys(filter(None, map(_draws, scored)))
-    memories = sorted({float(dig(p.config, "policy", "average") or 0) for p in scored if p.kind == "policy"} - {0.0})
-    if memories:
-        kept = ", ".join(f"{memory:g}" for memory in memories)
-        yield f"Policies act with an average of their weights over the updates (policy.average {kept})."
+    yield from dict.fromkeys(filter(None, map(_averages, scored)))
     if any(p.get("scores", "spared") for p in scored):
         yield (
             "The planner left its policy alone: most of this log is worth learning from, so that there is little to"
@@ -158,6 +155,16 @@ def _draws(policy: Stage) -> str | None:
         )
     said = f"auto, which came to {share:g}" if asked == "auto" else f"{share:g}"
     return f"Rows of better episodes were drawn more often (policy.focus {said})."
+
+
+def _averages(policy: Stage) -> str | None:
+    """Of which weights a policy acts, where it is not the last."""
+    memory = numerals.number(dig(policy.config, "policy", "average"))
+    return (
+        f"Policies act with an average of their weights over the updates (policy.average {memory:g})."
+        if memory
+        else None
+    )
 
 
 def _checkpoint(value: Any) -> str:

@@ -274,7 +274,7 @@ def _policies(methods: list[dict[str, Any]], data: dict[str, Any], hooks: Hooks)
         gain = m.get("gain")
         row = [m["method"], f"{m['ratio']:.0%}" if m["ratio"] else "–", _plus(m), _interval(m["iqm"], m["interval"])]
         row += [" ".join(f"{x:.1f}" for x in m["seed_means"])]
-        none = "none: the policy was left alone" if m["spared"] else "–"
+        none = "none: the policy was left alone" if m.get("spared") else "–"
         row += [_interval(gain["value"], gain["interval"], sign=True) if gain else none]
         row += [f"{m['seeds']} × {m['episodes']}"]
         row += [_plus({"mean": m["return_mean"], "std": m["return_std"]})] if unit == "score" else []

@@ -262,7 +262,7 @@ def test_a_reader_that_closes_early_causes_no_traceback(log):
 
 
 def test_policies_that_a_planner_would_leave_alone_are_trained_to_act_alone(reference, dawm, tmp_path):
-    """The policies of a whole run, trained anew under another record: all of them, and only their weights that act."""
+    """The policies of a whole run, trained anew under a record whose planner leaves them alone."""
     moved, plain = shutil.copytree(reference[0], tmp_path / "moved"), reference[0] / "policies" / "iql"
     record = (moved / "run.toml").read_text()
     for old, new in (
