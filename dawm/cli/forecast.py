@@ -25,6 +25,7 @@ from dawm.agents.policy import policy_of
 from dawm.agents.priority import PriorityConfig
 from dawm.cli.parser import Outcome
 from dawm.data.dataset import Dataset
+from dawm.data.focus import share_of
 from dawm.pipeline import environment_of, examined
 from dawm.planning.play import make_planner
 from dawm.presets import Planned, RunConfig, planner_of, policies_of
@@ -59,7 +60,7 @@ def forecast_stages(
 
     `given` is the world model that the targets of a policy look ahead in, where none is trained.
     """
-    data, _ = examined(source)
+    data, _ = examined(source, config.env)
     say(f"measuring on {jax.devices()[0]} (a few updates of each stage; nothing is written)")
     seconds: dict[str, float] = {}
     sizes: dict[str, Any] = {
@@ -111,7 +112,9 @@ def forecast_stages(
             steps = len(plan) * config.policy.seeds * config.episodes * length
             seconds["evaluation"] = environment_seconds(data, env) * steps
             if config.plan and config.real_only and given is not None:
-                seconds["planner"] = planner_seconds(given, data, config) * config.policy.seeds * length
+                good = share_of(data.returns, data.lengths, least=1) >= config.planner.spare
+                name = "planner, if dynamics are linear" if good else "planner"  # elsewhere it spares such a log
+                seconds[name] = planner_seconds(given, data, config) * config.policy.seeds * length
     return _outcome(data, sizes, memory, seconds)
 
 
@@ -234,12 +237,12 @@ def _outcome(data: Dataset, sizes: dict, memory: dict[str, float], seconds: dict
     lines = [f"dry run on {data.info.origin}; nothing was written", "  sizes"]
     for name, value in sizes.items():
         text = ", ".join(f"{k} {v:,}" for k, v in value.items()) if isinstance(value, dict) else _number(value)
-        lines.append(f"    {name:24} {text}")
+        lines.append(f"    {name:32} {text}")
     lines.append("  memory (weights, optimiser and data; a batch's activations come on top)")
-    lines += [f"    {name:24} {value / MIB:,.0f} MiB" for name, value in memory.items()]
+    lines += [f"    {name:32} {value / MIB:,.0f} MiB" for name, value in memory.items()]
     lines.append(f"  time, as measured now on {jax.devices()[0]}")
-    lines += [f"    {name:24} {long_duration(value)}" for name, value in seconds.items()]
-    lines.append(f"    {'in all':24} {long_duration(total)}, and about a minute to compile")
+    lines += [f"    {name:32} {long_duration(value)}" for name, value in seconds.items()]
+    lines.append(f"    {'in all':32} {long_duration(total)}, and about a minute to compile")
     result = {"dry_run": True, "origin": data.info.origin, "sizes": sizes, "memory_bytes": memory}
     result |= {"seconds": seconds, "total_seconds": total, "device": str(jax.devices()[0])}
     return Outcome(result, "\n".join(lines))
