@@ -27,7 +27,7 @@ from dawm.worldmodel.trained import TrainedModel
 # One setting for every task. Few candidates and one refinement, because a longer search finds the model's errors; the
 # gradient goes on from there in linear dynamics. Elsewhere the policy is only nudged where there is one slope: the best
 # of a few candidates is mostly chance in all that its worth does not depend on, and some policies do not survive that;
-# so plans are searched for only where the policy alone would leave the log.
+# so plans are searched for only where the policy alone would leave the log, unless most of the log is bad (`roam`).
 AROUND_A_POLICY = PlannerConfig(
     search=MPPIConfig(temperature=0.5),
     ascent=AscentConfig(steps=40, rate=0.03, horizon=10),
@@ -53,8 +53,11 @@ class PlayConfig:
     beyond: float = 100.0  # price of leaving the range of the log, in standard deviations of reward and state
     margin: float = 2.0  # how near to the edge of the log that begins, in errors of the point prediction
     spare: float = 0.5  # leave a policy alone where so much of its log is worth drawing; above 1: never
+    roam: float = 0.25  # search from every state where less of it is, whatever `planner.seek` says; 0: never
 
     def __post_init__(self):
+        if self.roam < 0:
+            raise ValueError(f"roam is a share of the log, at least 0; got {self.roam}")
         if self.spare <= 0:
             raise ValueError(f"spare is a share of the log, above 0; got {self.spare}")
         if self.beyond < 0:
@@ -124,6 +127,8 @@ def make_planner(trained: TrainedModel, config: PlayConfig, policy: TrainedPolic
     planner = config.planner
     if linear or policy is None:
         planner = replace(planner, nudge=NudgeConfig(), seek=0.0)
+    if roams(trained, config):
+        planner = replace(planner, seek=0.0)
     if planner.ascent.steps and not linear:
         say("no gradient ascent: these dynamics are not linear, and it would climb their errors (climb=always does it)")
         planner = replace(planner, ascent=AscentConfig())
@@ -147,6 +152,16 @@ def spares(trained: TrainedModel, config: PlayConfig) -> bool:
     """
     share = trained.data.get("share")  # not known of models from before there was such a rule
     return share is not None and share >= config.spare and not climbs(trained, config)
+
+
+def roams(trained: TrainedModel, config: PlayConfig) -> bool:
+    """Whether to search from every state: only a small share of the log is worth learning from.
+
+    The agents of such a log failed in many ways and at many places, so that the policy has much to gain and the model
+    knows what comes of deviations.
+    """
+    share = trained.data.get("share")
+    return share is not None and share < config.roam
 
 
 def score_planner(
@@ -174,6 +189,9 @@ def score_planner(
     if spared:
         share = trained.data["share"]
         say(f"the policy is left alone: a share of {share:g} of its log is worth drawing (spare=2 plans all the same)")
+    elif policy is not None and config.planner.seek and roams(trained, config):
+        share = trained.data["share"]
+        say(f"plans are searched for everywhere: only {share:g} of the log is worth drawing (roam=0 keeps to `seek`)")
     run = None
     if folder is not None:
         stored = {

@@ -12,6 +12,9 @@ import linear_world
 import numpy as np
 import pytest
 
+from dawm.agents.config import PolicyConfig
+from dawm.agents.iql import IQLConfig
+from dawm.agents.policy import initial_state, policy_of
 from dawm.planning.ascent import AscentConfig
 from dawm.planning.planner import PlannerConfig
 from dawm.planning.play import PlayConfig, make_planner, spares
@@ -84,6 +87,23 @@ def test_policies_of_good_logs_are_left_alone_unless_the_dynamics_are_linear(str
     assert not spares(of(curved, share=1.0), replace(config, spare=2.0))
     with pytest.raises(ValueError, match="spare is a share of the log"):
         PlayConfig(spare=0.0)
+
+
+def test_of_a_poor_log_plans_are_searched_for_everywhere(straight):
+    last = lambda networks: networks.anchor.body.layers[-1].weight
+    bent = eqx.tree_at(last, straight.networks, last(straight.networks).at[0, 0].set(0.1))
+    config, settings, spec = PlayConfig(), PolicyConfig(algo=IQLConfig(width=8), seeds=1), straight.spec
+    nothing = np.zeros(spec.obs_dim, np.float32)
+    policy = policy_of(initial_state(settings, spec, nothing, nothing + 1), spec, settings, 0, "")
+
+    def sought(config=config, **facts):
+        return make_planner(replace(straight, fresh=bent, data=facts), config, policy).config.seek
+
+    assert [sought(share=share) for share in (0.1, 0.25)] == [0.0, 0.1]
+    assert sought() == 0.1  # a model that does not know
+    assert sought(replace(config, roam=0.0), share=0.1) == 0.1
+    with pytest.raises(ValueError, match="roam is a share of the log"):
+        PlayConfig(roam=-0.1)
 
 
 def test_the_edge_of_the_log_begins_where_the_errors_of_the_anchor_reach_it(trained, data):
