@@ -185,7 +185,7 @@ def test_with_a_world_model(recorded, tmp_path, monkeypatch):
     _do(sweep, "data", "model", "synthetic", "bc", "bc-dawm")
     checked = json.loads((out / "dmsd" / "synthetic" / "consistency.json").read_text())
     assert checked["recorded"]["per_step"]["rmse"] < 1e-5  # the recording is possible
-    assert checked["synthetic"]["per_step"]["rmse"] > 0.01  # a model of 20 updates is not exact
+    assert checked["synthetic"]["per_step"]["rmse"] < 1e-3  # these dynamics are linear: least squares finds them
     text = table.write_table(out, HOOKS)
     by_name = {m["method"]: m for m in table.read_results(out, HOOKS)[0]["methods"]}
     gain = by_name["bc-dawm"]["gain"]
