@@ -5,9 +5,9 @@
     loss     E_q[-log p(y | z, c)] / dim y  +  kl * KL(q(z | y, c) || N(0, I)) / dim z
 
 y is the whitened residual of a one-step anchor (change of state and reward), c the encoding of state, action and
-provenance. After Kingma and Welling 2014 (arXiv 1312.6114) and Higgins et al. 2017 (beta-VAE); the diffusion learns
-the aggregate posterior of z given c afterwards, as in latent diffusion (Rombach et al. 2022), so the KL term need only
-keep z of order one and smooth.
+provenance, with the exact state and action beside it. After Kingma and Welling 2014 (arXiv 1312.6114) and Higgins et
+al. 2017 (beta-VAE); the diffusion learns the aggregate posterior of z given c afterwards, as in latent diffusion
+(Rombach et al. 2022), so the KL term need only keep z of order one and smooth.
 
 Departure: both terms are per dimension, so that `kl` means the same for tasks of every size.
 """

@@ -2,7 +2,7 @@
 
     encode     c = MLP(s, a, e[provenance])
     diffuse    z ~ diffusion(. | c, s, a)
-    decode     y ~ N(m(z, c), s(z, c)^2)           or y = z where the residual itself is diffused
+    decode     y ~ N(m(z, c, s, a), s(z, c, s, a)^2)    or y = z where the residual itself is diffused
     outcome    s' = s + change, (change, r) = f(s, a) + std * y,    end ~ Bernoulli(p(end | s, a, s'))
 
 f is a one-step anchor, y its whitened residual: the diffusion has only to learn what a point prediction leaves open.
@@ -91,6 +91,15 @@ class Member(eqx.Module):
         return self.encoder(jnp.concatenate([obs, action, self.provenance[label]])), obs, action, shown
 
 
+def exact(conditions: tuple[Array, ...]) -> Float[Array, " c"]:
+    """What the codec sees of the conditions of the body: the encoding and the exact (s, a).
+
+    From the encoding alone it learns how spreads follow the state in many more updates.
+    """
+    encoding, obs, action, _ = conditions
+    return jnp.concatenate([encoding, obs, action])
+
+
 class LatentModel(AbstractDiffusionModel):
     """An ensemble of latent one-step models; anchors and members have a leading member axis."""
 
@@ -163,7 +172,7 @@ class LatentModel(AbstractDiffusionModel):
         conditions = member.encode(self.scales, start._replace(source=jnp.where(dropped, -1, start.source)), shown)
         loss, parts, x = 0.0, {}, y
         if member.codec is not None:
-            loss, z, parts = member.codec.loss(y, counted, conditions[0], key_code)
+            loss, z, parts = member.codec.loss(y, counted, exact(conditions), key_code)
             x = jax.lax.stop_gradient(z)
         denoise = self.process.wrap(lambda x, noise, _: member.body(x, noise, conditions))
         error = counted * self.process.error(denoise, x[None], key_noise, sigma=sigma).mean()
@@ -227,9 +236,9 @@ class LatentModel(AbstractDiffusionModel):
         denoise = self.process.wrap(lambda x, noise, _: member.body(x, noise, conditions))
         near = start.near
         if near is not None and member.codec is not None:
-            near = member.codec.encode(near[0], conditions[0])[0][None]
+            near = member.codec.encode(near[0], exact(conditions))[0][None]
         z = self.process.sample(denoise, self.shape, key, around=near, skip=skip)[0]
-        mean, scale = (z, jnp.zeros_like(z)) if member.codec is None else member.codec.decode(z, conditions[0])
+        mean, scale = (z, jnp.zeros_like(z)) if member.codec is None else member.codec.decode(z, exact(conditions))
         return predicted + self.spread * mean, self.spread * scale
 
 
@@ -247,7 +256,7 @@ def make_latent(config: LatentConfig, parts: Parts, *, key: PRNGKeyArray) -> Lat
             provenance=0.1 * jr.normal(keys[0], (spec.sources + 1, config.provenance)),
             encoder=MLP(size, config.context, width=2 * config.context, depth=1, activation="silu", key=keys[1]),
             body=make_body(config.body, 1, channels, sizes, key=keys[2]),
-            codec=Autoencoder(config.autoencoder, outcome, config.context, key=keys[3]) if coded else None,
+            codec=Autoencoder(config.autoencoder, outcome, config.context + condition, key=keys[3]) if coded else None,
         )
 
     members = eqx.filter_jit(lambda key: ensemble.stack(member, config.members, key))(key)

@@ -16,6 +16,7 @@ from dawm.uncertainty.calibration import calibration_error, coverage
 from dawm.uncertainty.quantiles import level_of
 from dawm.uncertainty.scores import fair_crps, split_spread
 from dawm.worldmodel.autoencoder import active_dimensions
+from dawm.worldmodel.latent import exact
 from dawm.worldmodel.networks import fold_of
 from dawm.worldmodel.trained import TrainedModel
 from dawm.worldmodel.yardsticks import gaussian_members
@@ -60,7 +61,7 @@ def test_asked_with_each_provenance_and_with_none(trained):
     assert one.mean() == pytest.approx(world.SHIFT, abs=0.08)
     assert other.mean() == pytest.approx(-world.SHIFT, abs=0.08)
     assert one.std() == pytest.approx(0.2, abs=0.06)
-    assert (unknown > 0).mean() == pytest.approx(0.5, abs=0.12)  # holds both
+    assert (unknown > 0).mean() == pytest.approx(0.59, abs=0.08)  # holds both, the first log more often at this state
     assert unknown.std() == pytest.approx(np.hypot(0.2, world.SHIFT), abs=0.08)
     strange = futures(trained, [0.2, 0.0, 0.0], 0.3, 17).next_obs[:, 0] - mean  # a label that the data do not have
     np.testing.assert_allclose(strange, unknown, atol=1e-5)
@@ -161,9 +162,10 @@ def test_latent_does_not_collapse():
     def mean(obs, action, reward, next_obs, source):
         member, anchor = one
         predicted = anchor(model.scales.inputs(obs, action))
-        context = member.encode(model.scales, Start(obs, action, jnp.zeros(()), source), model._shown(predicted))[0]
+        start = Start(obs, action, jnp.zeros(()), source)
+        conditions = member.encode(model.scales, start, model._shown(predicted))
         y = model.scales.targets(obs, reward, next_obs) - predicted
-        return member.codec.encode(y / model.spread, context)[0]
+        return member.codec.encode(y / model.spread, exact(conditions))[0]
 
     columns = (data.obs, data.action, data.reward, data.next_obs, data.source)
     assert active_dimensions(jax.vmap(mean)(*(jnp.asarray(c[rows]) for c in columns))) >= 3
