@@ -70,10 +70,11 @@ def forecast_stages(
         "act_dim": data.spec.act_dim,
     }
     memory = {"dataset on the device": 2.0 * _bytes(data.transitions())}
+    share = share_of(data.returns, data.lengths, least=1)  # of which follows what a planner does
     if "world_model" in stages or "generate" in stages:
         settings = config.world_model
         networks, model, train = untrained(data, settings)
-        given = TrainedModel(model, settings, data.spec, {}, {}, fresh=networks)
+        given = TrainedModel(model, settings, data.spec, {"share": share}, {}, fresh=networks)
         if isinstance(model, AbstractDiffusionModel):
             sizes |= {"window": list(model.shape), "batch": settings.batch_size}
         sizes["parameters"] = parameter_counts(model, networks)
@@ -112,8 +113,8 @@ def forecast_stages(
             steps = len(plan) * config.policy.seeds * config.episodes * length
             seconds["evaluation"] = environment_seconds(data, env) * steps
             if config.plan and config.real_only and given is not None:
-                good = share_of(data.returns, data.lengths, least=1) >= config.planner.spare
-                name = "planner, if dynamics are linear" if good else "planner"  # elsewhere it spares such a log
+                spared = share >= config.planner.spare  # unless the dynamics are linear
+                name = "planner, if dynamics are linear" if spared else "planner"
                 seconds[name] = planner_seconds(given, data, config) * config.policy.seeds * length
     return _outcome(data, sizes, memory, seconds)
 
@@ -210,10 +211,12 @@ def future_seconds(model: AbstractWorldModel, data: Dataset) -> float:
 
 
 def planner_seconds(model: TrainedModel, data: Dataset, config: RunConfig) -> float:
-    """Seconds that a planner thinks about one step of all episodes of a seed; what it climbs is not in it."""
+    """Seconds that a planner that spares no policy thinks about one step of all episodes of a seed; what it climbs is
+    not in it.
+    """
     settings, nothing = replace(config.policy, seeds=1), np.zeros(data.spec.obs_dim, np.float32)
     policy = policy_of(initial_policy(settings, data.spec, nothing, nothing + 1), data.spec, settings, 0, "")
-    planner = make_planner(model, planner_of(config), policy)
+    planner = make_planner(model, replace(planner_of(config), spare=2.0), policy)
     rows = data.obs[np.arange(config.episodes) % len(data)][None]
     planner(rows)
     return repeated(lambda: planner(rows))
