@@ -1,5 +1,6 @@
 # make demo   the whole job on the bundled dataset; the last line is the path of the report
 # make test   ruff, pyright, import-linter and pytest: what continuous integration runs
+# make slow   the tests that `make test` leaves out, with the same settings: a quarter of an hour or more
 # make clean  removes what these two made
 #
 # Both make .venv with the first Python 3.11 to 3.13 they find (or PYTHON=...), and use it again until pyproject.toml
@@ -20,7 +21,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 # programs are optimised less, because the tests spend most of their time compiling
 ONE_THREAD := JAX_PLATFORMS=cpu NPROC=1 XLA_FLAGS="--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0" OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: demo test clean
+.PHONY: demo test slow clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed-demo
@@ -38,6 +39,9 @@ test: .venv/installed-dev
 	@$(RUN) -c "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
 	@echo "== pytest ($(WORKERS) workers)"
 	@$(ONE_THREAD) $(RUN) -m pytest -n $(WORKERS) --dist loadfile
+
+slow: .venv/installed-dev
+	@$(ONE_THREAD) $(RUN) -m pytest -n $(WORKERS) --dist loadfile -m slow
 
 .venv/bin/python:
 	@if [ -z "$(PYTHON)" ]; then \

@@ -27,7 +27,7 @@ from dawm.worldmodel.trained import TrainedModel
 # One setting for every task. Few candidates and one refinement, because a longer search finds the model's errors; the
 # gradient goes on from there in linear dynamics. Elsewhere the policy is only nudged where there is one slope: the best
 # of a few candidates is mostly chance in all that its worth does not depend on, and some policies do not survive that;
-# so plans are searched for only where the policy alone would leave the log, unless most of the log is bad (`roam`).
+# so plans are searched for only where the policy alone would leave the log, unless few episodes stand out (`roam`).
 AROUND_A_POLICY = PlannerConfig(
     search=MPPIConfig(temperature=0.5),
     ascent=AscentConfig(steps=40, rate=0.03, horizon=10),
@@ -127,7 +127,7 @@ def make_planner(trained: TrainedModel, config: PlayConfig, policy: TrainedPolic
     planner = config.planner
     if linear or policy is None:
         planner = replace(planner, nudge=NudgeConfig(), seek=0.0)
-    if roams(trained, config):
+    elif roams(trained, config):
         planner = replace(planner, seek=0.0)
     if planner.ascent.steps and not linear:
         say("no gradient ascent: these dynamics are not linear, and it would climb their errors (climb=always does it)")
@@ -150,18 +150,22 @@ def spares(trained: TrainedModel, config: PlayConfig) -> bool:
     Of such a log most episodes are worth learning from (`data.focus.share_of`), so that the policy has little to gain;
     and it holds little of what follows when things go wrong, which is what plans run into.
     """
-    share = trained.data.get("share")  # not known of models from before there was such a rule
-    return share is not None and share >= config.spare and not climbs(trained, config)
+    return _share(trained, 0.0) >= config.spare and not climbs(trained, config)
 
 
 def roams(trained: TrainedModel, config: PlayConfig) -> bool:
-    """Whether to search from every state: only a small share of the log is worth learning from.
+    """Whether to search from every state: few episodes of the log stand out, and the dynamics are not linear, where
+    that is done anyway.
 
-    The agents of such a log failed in many ways and at many places, so that the policy has much to gain and the model
-    knows what comes of deviations.
+    From the others a policy learns little, so that it has much to gain; on the two such logs that were tried a search
+    cost nothing and gained something (docs/results.md).
     """
-    share = trained.data.get("share")
-    return share is not None and share < config.roam
+    return _share(trained, 1.0) < config.roam and not climbs(trained, config)
+
+
+def _share(trained: TrainedModel, unknown: float) -> float:
+    """How much of the log is worth drawing; models from before there were such rules do not know."""
+    return trained.data.get("share", unknown)
 
 
 def score_planner(

@@ -91,7 +91,7 @@ class Member(eqx.Module):
         return self.encoder(jnp.concatenate([obs, action, self.provenance[label]])), obs, action, shown
 
 
-def exact(conditions: tuple[Array, ...]) -> Float[Array, " c"]:
+def codec_context(conditions: tuple[Array, ...]) -> Float[Array, " c"]:
     """What the codec sees of the conditions of the body: the encoding and the exact (s, a).
 
     From the encoding alone it learns how spreads follow the state in many more updates.
@@ -172,7 +172,7 @@ class LatentModel(AbstractDiffusionModel):
         conditions = member.encode(self.scales, start._replace(source=jnp.where(dropped, -1, start.source)), shown)
         loss, parts, x = 0.0, {}, y
         if member.codec is not None:
-            loss, z, parts = member.codec.loss(y, counted, exact(conditions), key_code)
+            loss, z, parts = member.codec.loss(y, counted, codec_context(conditions), key_code)
             x = jax.lax.stop_gradient(z)
         denoise = self.process.wrap(lambda x, noise, _: member.body(x, noise, conditions))
         error = counted * self.process.error(denoise, x[None], key_noise, sigma=sigma).mean()
@@ -236,9 +236,11 @@ class LatentModel(AbstractDiffusionModel):
         denoise = self.process.wrap(lambda x, noise, _: member.body(x, noise, conditions))
         near = start.near
         if near is not None and member.codec is not None:
-            near = member.codec.encode(near[0], exact(conditions))[0][None]
+            near = member.codec.encode(near[0], codec_context(conditions))[0][None]
         z = self.process.sample(denoise, self.shape, key, around=near, skip=skip)[0]
-        mean, scale = (z, jnp.zeros_like(z)) if member.codec is None else member.codec.decode(z, exact(conditions))
+        mean, scale = (
+            (z, jnp.zeros_like(z)) if member.codec is None else member.codec.decode(z, codec_context(conditions))
+        )
         return predicted + self.spread * mean, self.spread * scale
 
 

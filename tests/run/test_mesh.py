@@ -142,8 +142,7 @@ def test_the_other_world_models_are_those_of_one_device(tmp_path):
             assert set(wanted) == {1}
             assert set(four[name]) == {4}, name
         else:
-            # Adam makes a whole step of 1e-3 of a gradient that is nothing but round-off
-            np.testing.assert_allclose(four[name], wanted, rtol=1e-3, atol=1e-3, err_msg=name)
+            np.testing.assert_allclose(four[name], wanted, rtol=1e-3, atol=1e-4, err_msg=name)
     updates = programs(tmp_path / "four")  # of the one-step networks and of the diffusions
     assert len(updates) >= 4
     assert [between_devices(update) for update in updates] == [["all-reduce"]] * len(updates)

@@ -17,7 +17,7 @@ from dawm.agents.iql import IQLConfig
 from dawm.agents.policy import initial_state, policy_of
 from dawm.planning.ascent import AscentConfig
 from dawm.planning.planner import PlannerConfig
-from dawm.planning.play import PlayConfig, make_planner, spares
+from dawm.planning.play import PlayConfig, make_planner, roams, spares
 from dawm.worldmodel.dynamics import within
 
 
@@ -53,7 +53,14 @@ def straight(trained):
     return replace(trained, fresh=eqx.tree_at(last, trained.networks, last(trained.networks).at[:, :-1].set(0.0)))
 
 
-def test_a_plan_is_climbed_where_the_log_said_that_the_dynamics_are_linear(straight):
+@pytest.fixture(scope="module")
+def curved(straight):
+    """The same, but one state is not linear."""
+    last = lambda networks: networks.anchor.body.layers[-1].weight
+    return replace(straight, fresh=eqx.tree_at(last, straight.networks, last(straight.networks).at[0, 0].set(0.1)))
+
+
+def test_a_plan_is_climbed_where_the_log_said_that_the_dynamics_are_linear(straight, curved):
     trained, config = straight, PlayConfig(PlannerConfig(ascent=AscentConfig(steps=3)), dynamics="anchor")
     steps = lambda config, model=trained: make_planner(model, config).config.ascent.steps
     assert trained.networks.anchor.extrapolates
@@ -61,8 +68,6 @@ def test_a_plan_is_climbed_where_the_log_said_that_the_dynamics_are_linear(strai
     assert steps(replace(config, dynamics="model")) == 0
     assert steps(replace(config, dynamics="model", climb="always")) == 3
     last = lambda networks: networks.anchor.body.layers[-1].weight
-    bent = eqx.tree_at(last, trained.networks, last(trained.networks).at[0, 0].set(0.1))
-    curved = replace(trained, fresh=bent)
     assert not curved.networks.anchor.extrapolates
     assert steps(config, curved) == 0
     reward_only = eqx.tree_at(last, trained.networks, last(trained.networks).at[0, -1].set(0.1))
@@ -76,11 +81,8 @@ def test_how_far_the_log_is_left_is_told_without_its_price(straight):
         assert planner.config.seek == 0  # there is no policy that could be left alone
 
 
-def test_policies_of_good_logs_are_left_alone_unless_the_dynamics_are_linear(straight):
-    last = lambda networks: networks.anchor.body.layers[-1].weight
-    bent = eqx.tree_at(last, straight.networks, last(straight.networks).at[0, 0].set(0.1))
+def test_policies_of_good_logs_are_left_alone_unless_the_dynamics_are_linear(straight, curved):
     config, of = PlayConfig(), lambda model, **facts: replace(model, data=facts)
-    curved = replace(straight, fresh=bent)
     assert [spares(of(curved, share=share), config) for share in (0.1, 0.25, 0.5, 1.0)] == [False, False, True, True]
     assert not spares(of(straight, share=1.0), config)
     assert not spares(of(curved), config)  # a model that does not know
@@ -89,18 +91,17 @@ def test_policies_of_good_logs_are_left_alone_unless_the_dynamics_are_linear(str
         PlayConfig(spare=0.0)
 
 
-def test_of_a_poor_log_plans_are_searched_for_everywhere(straight):
-    last = lambda networks: networks.anchor.body.layers[-1].weight
-    bent = eqx.tree_at(last, straight.networks, last(straight.networks).at[0, 0].set(0.1))
+def test_where_few_episodes_stand_out_plans_are_searched_for_everywhere(straight, curved):
     config, settings, spec = PlayConfig(), PolicyConfig(algo=IQLConfig(width=8), seeds=1), straight.spec
     nothing = np.zeros(spec.obs_dim, np.float32)
     policy = policy_of(initial_state(settings, spec, nothing, nothing + 1), spec, settings, 0, "")
 
     def sought(config=config, **facts):
-        return make_planner(replace(straight, fresh=bent, data=facts), config, policy).config.seek
+        return make_planner(replace(curved, data=facts), config, policy).config.seek
 
     assert [sought(share=share) for share in (0.1, 0.25)] == [0.0, 0.1]
     assert sought() == 0.1  # a model that does not know
+    assert not roams(replace(straight, data={"share": 0.1}), config)  # linear: searched everywhere as it is
     assert sought(replace(config, roam=0.0), share=0.1) == 0.1
     with pytest.raises(ValueError, match="roam is a share of the log"):
         PlayConfig(roam=-0.1)

@@ -16,7 +16,7 @@ from dawm.uncertainty.calibration import calibration_error, coverage
 from dawm.uncertainty.quantiles import level_of
 from dawm.uncertainty.scores import fair_crps, split_spread
 from dawm.worldmodel.autoencoder import active_dimensions
-from dawm.worldmodel.latent import exact
+from dawm.worldmodel.latent import codec_context
 from dawm.worldmodel.networks import fold_of
 from dawm.worldmodel.trained import TrainedModel
 from dawm.worldmodel.yardsticks import gaussian_members
@@ -165,7 +165,7 @@ def test_latent_does_not_collapse():
         start = Start(obs, action, jnp.zeros(()), source)
         conditions = member.encode(model.scales, start, model._shown(predicted))
         y = model.scales.targets(obs, reward, next_obs) - predicted
-        return member.codec.encode(y / model.spread, exact(conditions))[0]
+        return member.codec.encode(y / model.spread, codec_context(conditions))[0]
 
     columns = (data.obs, data.action, data.reward, data.next_obs, data.source)
     assert active_dimensions(jax.vmap(mean)(*(jnp.asarray(c[rows]) for c in columns))) >= 3
