@@ -12,6 +12,12 @@ and the learning rate of the actor falls to 0 along a cosine over the run, where
 With `advantage = "scaled"` the actor's weight has u divided by its root mean square over the batch, as MARWIL (Wang
 et al. 2018, section 4; a running mean there): the weights then do not depend on the unit of the rewards.
 
+With `advantage = "reliable"` (ours) such weights count as far as what advantages say outweighs their error. Of exact
+ones TD errors are r + γ V(s') − V(s) = u + noise, so that least squares of TD errors by advantages has the slope 1,
+also where the world is stochastic; errors of Q that have nothing to do with them bring it down to
+b = signal / (signal + error), parts of the variance of u (the reliability ratio of errors in variables, Fuller 1987,
+section 1.1). β is multiplied by (signal − error) / (signal + error) = 2 b − 1, within 0 and 1; b is of running moments.
+
 Departures: actions are scaled to [-1, 1] first, where CORL uses raw units; these are the same where the bounds are ±1.
 CORL's exceptions for single tasks (deterministic actor and reward scaling on hopper) are settings and no defaults,
 since we do not tune per task.
@@ -27,13 +33,16 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import optax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from dawm.agents.actors import DeterministicActor, GaussianActor
 from dawm.agents.base import Learner, check_updates, imitation, weighted
 from dawm.agents.critics import TwinCritic, ValueNet, absolute_error, expectile_loss, moved
 from dawm.agents.targets import Ahead, Target, one_step
+from dawm.run.optim import ema
 from dawm.types import Spec
+
+MEMORY = 0.999  # of the moments that the reliability of advantages is of, in updates
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class IQLConfig:
     target_update_rate: float = 0.005  # "tau" elsewhere
     expectile: float = 0.7  # "iql_tau" elsewhere; 0.9 for mazes
     temperature: float = 3.0  # β, which multiplies the advantage; 10 for mazes
-    advantage: Literal["raw", "scaled"] = "raw"  # in the actor's weight; scaled: by its root mean square
+    advantage: Literal["raw", "scaled", "reliable"] = "raw"  # in the actor's weight; scaled: by its root mean square
     exp_adv_max: float = 100.0  # largest weight of a row
     deterministic: bool = False  # a squared error in place of the Gaussian likelihood
     width: int = 256  # hidden units a layer
@@ -62,6 +71,29 @@ class IQLConfig:
             raise ValueError(f"expectile must be between 0 and 1, got {self.expectile}")
 
 
+class Moments(eqx.Module):
+    """Running moments over batches, in which both have the mean 0."""
+
+    covariance: Float[Array, ""]  # of advantages and TD errors
+    variance: Float[Array, ""]  # of advantages
+
+    @property
+    def reliability(self) -> Float[Array, ""]:
+        """Slope of TD errors by advantages: 1 of exact advantages, less of noisy ones."""
+        return self.covariance / (self.variance + 1e-8)
+
+    @property
+    def outweighs(self) -> Float[Array, ""]:
+        """How far the signal of advantages outweighs their error: 1 of exact ones, 0 where it does not."""
+        return jnp.clip(2 * self.reliability - 1, 0, 1)
+
+
+def moments_of(advantage: Float[Array, " n"], td_error: Float[Array, " n"]) -> Moments:
+    """Those of one batch."""
+    a, d = advantage - advantage.mean(), td_error - td_error.mean()
+    return Moments((a * d).mean(), jnp.square(a).mean())
+
+
 class IQLState(eqx.Module):
     """All that an update changes."""
 
@@ -73,12 +105,14 @@ class IQLState(eqx.Module):
     actor_opt: optax.OptState
     critic_opt: optax.OptState
     value_opt: optax.OptState
+    moments: Moments | None = None  # where weights follow the reliability of advantages
 
 
 def make_iql(config: IQLConfig, spec: Spec, steps: int, target: Target = one_step) -> Learner:
     """IQL for a run of `steps` updates with the given TD target.
 
-    Metrics: `value/loss`, `value/mean`, `critic/loss`, `critic/q_mean`, `actor/loss`, `actor/weight_mean`.
+    Metrics: `value/loss`, `value/mean`, `critic/loss`, `critic/q_mean`, `actor/loss`, `actor/weight_mean`,
+    and `actor/reliability` where weights follow it.
     """
     optim = optax.adam(config.learning_rate)
     rate = config.actor_learning_rate or config.learning_rate
@@ -96,7 +130,8 @@ def make_iql(config: IQLConfig, spec: Spec, steps: int, target: Target = one_ste
             o.init(eqx.filter(m, eqx.is_inexact_array))
             for o, m in ((actor_optim, actor), (optim, critic), (optim, value))
         ]
-        return IQLState(jnp.zeros((), jnp.int32), actor, critic, critic, value, *opts)
+        moments = Moments(jnp.zeros(()), jnp.zeros(())) if config.advantage == "reliable" else None
+        return IQLState(jnp.zeros((), jnp.int32), actor, critic, critic, value, *opts, moments=moments)
 
     def value_loss(value, batch, q):
         v = jax.vmap(value)(batch.obs)
@@ -120,19 +155,25 @@ def make_iql(config: IQLConfig, spec: Spec, steps: int, target: Target = one_ste
         q = state.target_critic.rows(batch.obs, batch.action).min(-1)
         value, value_opt, loss_v, (advantage, v_mean) = _step(optim, value_loss, state.value, state.value_opt, batch, q)
         critic, critic_opt, loss_q, q_mean = _step(optim, critic_loss, state.critic, state.critic_opt, batch, y)
-        if config.advantage == "scaled":
+        moments, temperature = state.moments, config.temperature
+        if moments is not None:
+            moments = ema(moments, moments_of(advantage, y - (q - advantage)), MEMORY, state.step)
+            temperature = temperature * moments.outweighs
+        if config.advantage != "raw":
             advantage = advantage / (jnp.sqrt(jnp.square(advantage).mean()) + 1e-8)
-        weight = jnp.minimum(jnp.exp(config.temperature * advantage), config.exp_adv_max)
+        weight = jnp.minimum(jnp.exp(temperature * advantage), config.exp_adv_max)
         loss_pi, grad = eqx.filter_value_and_grad(actor_loss)(state.actor, batch, weight)
         change, actor_opt = actor_optim.update(grad, state.actor_opt)
         actor = eqx.apply_updates(state.actor, change)
         target_critic = moved(state.target_critic, critic, config.target_update_rate)
         metrics = {"value/loss": loss_v, "value/mean": v_mean, "critic/loss": loss_q, "critic/q_mean": q_mean}
         metrics |= {"actor/loss": loss_pi, "actor/weight_mean": weight.mean()}
+        if moments is not None:
+            metrics["actor/reliability"] = moments.reliability
         if batch.weight is not None:
             metrics["critic/td_error"] = absolute_error(state.critic, batch, y)
         nets, opts = (actor, critic, target_critic, value), (actor_opt, critic_opt, value_opt)
-        return IQLState(state.step + 1, *nets, *opts), metrics
+        return IQLState(state.step + 1, *nets, *opts, moments=moments), metrics
 
     return Learner(init, update, policy=lambda state: state.actor, value=lambda state: state.value)
 

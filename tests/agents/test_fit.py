@@ -12,10 +12,12 @@ from dawm.agents import fit as module
 from dawm.agents.bc import BCConfig
 from dawm.agents.config import PolicyConfig
 from dawm.agents.fit import train_policy
+from dawm.agents.iql import IQLConfig
 from dawm.agents.policy import initial_state, load_policy, policy_of
 from dawm.agents.registry import AGENTS
 from dawm.errors import ConfigError, DatasetError, FileError
 from dawm.run.config import from_dict
+from dawm.run.folder import RunFolder
 from dawm.run.loop import LoopConfig
 
 TINY = LoopConfig(steps=4, chunk=2, monitor_every=2, save_every=2)
@@ -102,6 +104,26 @@ def test_averaged_weights_act_and_survive_a_kill(kind, tmp_path):
     obs = np.array([[[-1.0], [0.5]]] * 2, np.float32)
     np.testing.assert_array_equal(load_policy(tmp_path / "cut").act(obs), whole.act(obs))
     assert load_policy(tmp_path / "cut").fingerprint == whole.fingerprint
+
+
+def test_running_moments_of_advantages_survive_a_kill(tmp_path):
+    data, loop = dataset(bandit(50)), LoopConfig(steps=6, chunk=1, monitor_every=1, save_every=2)
+    algo = IQLConfig(width=8, advantage="reliable")
+    config, seen = PolicyConfig(algo=algo, seeds=2, batch_size=8, loop=loop), []
+
+    def stop(step, policy):
+        if step == 3:
+            raise KeyboardInterrupt
+        return {}
+
+    train_policy(data, config, folder=tmp_path / "whole", monitor=lambda step, policy: seen.append(step) or {})
+    with pytest.raises(KeyboardInterrupt):
+        train_policy(data, config, folder=tmp_path / "cut", monitor=stop)
+    train_policy(data, config, folder=tmp_path / "cut", monitor=lambda step, policy: seen.append(step) or {})
+    assert seen == [1, 2, 3, 4, 5, 6, 3, 4, 5, 6]
+    numbers = lambda name: [row | {"seconds": 0} for row in RunFolder(tmp_path / name).metrics.rows()]
+    assert numbers("cut") == numbers("whole")
+    assert len({tuple(row["actor/reliability"]) for row in numbers("whole")}) == 6
 
 
 def initial_of(config, data):

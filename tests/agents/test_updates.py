@@ -5,6 +5,7 @@ lr · g / (|g| + 1e-8).
 """
 
 import itertools
+from dataclasses import replace
 
 import equinox as eqx
 import jax
@@ -20,7 +21,7 @@ from dawm.agents.bc import BCConfig, make_bc
 from dawm.agents.config import PolicyConfig
 from dawm.agents.critics import TwinCritic, bellman_target, expectile_loss, moved
 from dawm.agents.fit import policy_update
-from dawm.agents.iql import IQLConfig, make_iql
+from dawm.agents.iql import IQLConfig, make_iql, moments_of
 from dawm.agents.policy import initial_state, seeds_of
 from dawm.agents.quantile import levels, quantile_loss, read_at_levels
 from dawm.agents.rebrac import ReBRACConfig, make_rebrac
@@ -204,6 +205,34 @@ def test_iql_by_hand(deterministic, advantage):
         np.testing.assert_allclose(after.actor.log_std, [adam(0.0, spread)], rtol=1e-4)
     np.testing.assert_allclose(metrics["actor/loss"], loss, rtol=1e-4)
     assert_linear(after.actor.net, step_linear(w, b, BATCH.obs, weight[:, None] * slope / 4 * (1 - pi**2)))
+
+
+@pytest.mark.parametrize(("slope", "counts"), [(1.3, 1.0), (0.8, 0.6), (0.4, 0.0)])
+def test_weights_of_iql_follow_the_reliability_of_its_advantages(slope, counts):
+    """Where TD errors are `slope` times the advantages, weights are those of `counts` times the temperature."""
+    config = IQLConfig(learning_rate=LR, discount=0.9, advantage="reliable", temperature=0.5, depth=0)
+    learner = make_iql(config, SPEC, 100)
+    state = eqx.tree_at(lambda s: s.target_critic, learner.init(jr.key(0)), learner.init(jr.key(5)).critic)
+    v, next_v = (jax.vmap(state.value)(obs) for obs in (BATCH.obs, BATCH.next_obs))
+    u = q_values(state.target_critic, BATCH.obs, BATCH.action).min(1) - v
+    batch = BATCH._replace(reward=v + slope * u - 0.9 * jnp.where(BATCH.terminal, 0.0, next_v))
+    after, metrics = jax.jit(learner.update)(state, batch, jr.key(1))
+    np.testing.assert_allclose(metrics["actor/reliability"], slope, rtol=1e-4)
+    np.testing.assert_allclose(after.moments.outweighs, counts, rtol=1e-4, atol=1e-6)
+
+    plain = make_iql(replace(config, advantage="scaled", temperature=0.5 * counts), SPEC, 100)
+    expected, _ = jax.jit(plain.update)(eqx.tree_at(lambda s: s.moments, state, None), batch, jr.key(1))
+    assert_linear(after.actor.net, linear(expected.actor.net))
+    assert_linear(after.value.net, linear(expected.value.net))  # which advantages do not teach
+
+
+@pytest.mark.parametrize("error", [0.0, 0.5, 2.0])
+def test_reliability_is_the_share_of_signal_in_advantages_also_of_a_stochastic_world(error):
+    rng = np.random.default_rng(0)
+    exact, luck, wrong = rng.normal(size=(3, 200_000))
+    found = moments_of(jnp.asarray(exact + np.sqrt(error) * wrong + 5), jnp.asarray(exact + 3 * luck - 2))
+    np.testing.assert_allclose(found.reliability, 1 / (1 + error), atol=0.03)
+    np.testing.assert_allclose(found.outweighs, max((1 - error) / (1 + error), 0), atol=0.06)
 
 
 @pytest.mark.parametrize(("own", "schedule"), [(None, "cosine"), (2 * LR, "cosine"), (2 * LR, "constant")])
