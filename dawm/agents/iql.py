@@ -16,7 +16,8 @@ With `advantage = "reliable"` (ours) such weights count as far as what advantage
 ones TD errors are r + γ V(s') − V(s) = u + noise, so that least squares of TD errors by advantages has the slope 1,
 also where the world is stochastic; errors of Q that have nothing to do with them bring it down to
 b = signal / (signal + error), parts of the variance of u (the reliability ratio of errors in variables, Fuller 1987,
-section 1.1). β is multiplied by (signal − error) / (signal + error) = 2 b − 1, within 0 and 1; b is of running moments.
+section 1.1). β is multiplied by (signal − error) / (signal + error) = 2 b − 1, within 0 and 1; b is of running moments
+over whole batches, as the root mean square is, and of whatever TD target the run has.
 
 Departures: actions are scaled to [-1, 1] first, where CORL uses raw units; these are the same where the bounds are ±1.
 CORL's exceptions for single tasks (deterministic actor and reward scaling on hopper) are settings and no defaults,
@@ -83,7 +84,7 @@ class Moments(eqx.Module):
         return self.covariance / (self.variance + 1e-8)
 
     @property
-    def outweighs(self) -> Float[Array, ""]:
+    def trust(self) -> Float[Array, ""]:
         """How far the signal of advantages outweighs their error: 1 of exact ones, 0 where it does not."""
         return jnp.clip(2 * self.reliability - 1, 0, 1)
 
@@ -157,8 +158,9 @@ def make_iql(config: IQLConfig, spec: Spec, steps: int, target: Target = one_ste
         critic, critic_opt, loss_q, q_mean = _step(optim, critic_loss, state.critic, state.critic_opt, batch, y)
         moments, temperature = state.moments, config.temperature
         if moments is not None:
-            moments = ema(moments, moments_of(advantage, y - (q - advantage)), MEMORY, state.step)
-            temperature = temperature * moments.outweighs
+            v = q - advantage  # before its update
+            moments = ema(moments, moments_of(advantage, y - v), MEMORY, state.step)
+            temperature = temperature * moments.trust
         if config.advantage != "raw":
             advantage = advantage / (jnp.sqrt(jnp.square(advantage).mean()) + 1e-8)
         weight = jnp.minimum(jnp.exp(temperature * advantage), config.exp_adv_max)

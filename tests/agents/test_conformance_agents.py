@@ -8,7 +8,7 @@ import jax
 import jax.random as jr
 import numpy as np
 import pytest
-from toys import bandit, dataset, train
+from toys import bandit, dataset, train, train_killed
 
 from dawm.agents.config import PolicyConfig
 from dawm.agents.fit import train_policy
@@ -76,14 +76,8 @@ def test_a_resumed_run_gives_the_same_bits_reloads_to_equality_and_equals_its_se
     data, config = dataset(bandit(100), bounds=2.0), config_of(kind, seeds=2, ratio=0.25)
     extra = dataset(bandit(40, seed=5))
 
-    def stop(step, policy):
-        if step == 20:
-            raise KeyboardInterrupt
-        return {}
-
     trained = train_policy(data, config, synthetic=extra, folder=tmp_path / "whole", monitor=lambda step, policy: {})
-    with pytest.raises(KeyboardInterrupt):
-        train_policy(data, config, synthetic=extra, folder=tmp_path / "cut", monitor=stop)
+    train_killed(20, data, config, tmp_path / "cut", synthetic=extra)
     assert RunFolder(tmp_path / "cut").checkpoints() == [10]
     assert not RunFolder(tmp_path / "cut").finished
     train_policy(data, config, synthetic=extra, folder=tmp_path / "cut", monitor=lambda step, policy: {})

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from toys import bandit, dataset, rows
+from toys import bandit, dataset, rows, train_killed
 
 from dawm.agents import fit as module
 from dawm.agents.bc import BCConfig
@@ -93,13 +93,7 @@ def test_averaged_weights_act_and_survive_a_kill(kind, tmp_path):
         for a, b in zip(mean, found, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-6)
 
-    def stop(step, policy):
-        if step == 3:
-            raise KeyboardInterrupt
-        return {}
-
-    with pytest.raises(KeyboardInterrupt):
-        train_policy(data, averaging, folder=tmp_path / "cut", monitor=stop)
+    train_killed(3, data, averaging, tmp_path / "cut")
     train_policy(data, averaging, folder=tmp_path / "cut", monitor=lambda step, policy: {})
     obs = np.array([[[-1.0], [0.5]]] * 2, np.float32)
     np.testing.assert_array_equal(load_policy(tmp_path / "cut").act(obs), whole.act(obs))
@@ -111,16 +105,10 @@ def test_running_moments_of_advantages_survive_a_kill(tmp_path):
     algo = IQLConfig(width=8, advantage="reliable")
     config, seen = PolicyConfig(algo=algo, seeds=2, batch_size=8, loop=loop), []
 
-    def stop(step, policy):
-        if step == 3:
-            raise KeyboardInterrupt
-        return {}
-
     train_policy(data, config, folder=tmp_path / "whole", monitor=lambda step, policy: seen.append(step) or {})
-    with pytest.raises(KeyboardInterrupt):
-        train_policy(data, config, folder=tmp_path / "cut", monitor=stop)
+    train_killed(3, data, config, tmp_path / "cut")
     train_policy(data, config, folder=tmp_path / "cut", monitor=lambda step, policy: seen.append(step) or {})
-    assert seen == [1, 2, 3, 4, 5, 6, 3, 4, 5, 6]
+    assert seen == [1, 2, 3, 4, 5, 6, 3, 4, 5, 6]  # the second goes on after the checkpoint of 2
     numbers = lambda name: [row | {"seconds": 0} for row in RunFolder(tmp_path / name).metrics.rows()]
     assert numbers("cut") == numbers("whole")
     assert len({tuple(row["actor/reliability"]) for row in numbers("whole")}) == 6

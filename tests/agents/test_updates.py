@@ -218,7 +218,7 @@ def test_weights_of_iql_follow_the_reliability_of_its_advantages(slope, counts):
     batch = BATCH._replace(reward=v + slope * u - 0.9 * jnp.where(BATCH.terminal, 0.0, next_v))
     after, metrics = jax.jit(learner.update)(state, batch, jr.key(1))
     np.testing.assert_allclose(metrics["actor/reliability"], slope, rtol=1e-4)
-    np.testing.assert_allclose(after.moments.outweighs, counts, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(after.moments.trust, counts, rtol=1e-4, atol=1e-6)
 
     plain = make_iql(replace(config, advantage="scaled", temperature=0.5 * counts), SPEC, 100)
     expected, _ = jax.jit(plain.update)(eqx.tree_at(lambda s: s.moments, state, None), batch, jr.key(1))
@@ -232,7 +232,7 @@ def test_reliability_is_the_share_of_signal_in_advantages_also_of_a_stochastic_w
     exact, luck, wrong = rng.normal(size=(3, 200_000))
     found = moments_of(jnp.asarray(exact + np.sqrt(error) * wrong + 5), jnp.asarray(exact + 3 * luck - 2))
     np.testing.assert_allclose(found.reliability, 1 / (1 + error), atol=0.03)
-    np.testing.assert_allclose(found.outweighs, max((1 - error) / (1 + error), 0), atol=0.06)
+    np.testing.assert_allclose(found.trust, max((1 - error) / (1 + error), 0), atol=0.06)
 
 
 @pytest.mark.parametrize(("own", "schedule"), [(None, "cosine"), (2 * LR, "cosine"), (2 * LR, "constant")])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import jax
 import numpy as np
+import pytest
 
 from dawm.agents.base import Learner
+from dawm.agents.fit import train_policy
 from dawm.data.dataset import Dataset, DatasetInfo
 from dawm.types import Transition
 
@@ -59,3 +61,15 @@ def train(learner: Learner, data: Transition, steps: int, seed: int = 0):
         return jax.lax.scan(lambda s, key: (learner.update(s, data, key)[0], None), state, keys)[0]
 
     return run(jax.jit(learner.init)(jr.key(seed)))
+
+
+def train_killed(at: int, data: Dataset, config, folder, **given) -> None:
+    """A run of `train_policy` that is killed while it is monitored after update `at`."""
+
+    def monitor(step, policy):
+        if step == at:
+            raise KeyboardInterrupt
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        train_policy(data, config, folder=folder, monitor=monitor, **given)
