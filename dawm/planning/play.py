@@ -158,7 +158,7 @@ def roams(trained: TrainedModel, config: PlayConfig) -> bool:
     that is done anyway.
 
     From the others a policy learns little, so that it has much to gain; on the two such logs that were tried a search
-    cost nothing and gained something (docs/results.md).
+    cost nothing and gained something (docs/experiments.md).
     """
     return _share(trained, 1.0) < config.roam and not climbs(trained, config)
 
