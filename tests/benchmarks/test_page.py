@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 
+import numpy as np
 import pytest
 
 from benchmarks import page
 from benchmarks.intervals import draw
+from dawm.data.dataset import References
 from dawm.errors import FileError
+from dawm.evaluate.statistics import iqm
 
 
 def method(name: str, seeds: tuple[float, ...], gain: tuple[float, float, float] | None = None, **facts):
@@ -95,3 +99,25 @@ def test_the_picture_is_the_same_bytes_for_the_same_scores(tmp_path):
         draw(path, panels, ["iql", "iql-plan", "iql-dawm"])
     assert first.read_bytes() == second.read_bytes()
     assert "iql-plan" in first.read_text()
+
+
+def test_the_table_of_the_readme_is_that_of_the_records():
+    """Each cell is the interquartile mean of what was recorded, and the seeds in brackets are those of the record."""
+    columns = {4: "iql", 5: "iql-auto", 6: page.PRESET}
+    tasks = {"DMSD": "dmsd", "Pipeline": "pipeline", "SafetyHalfCheetah": "safety-half-cheetah"}
+    tasks |= {"HalfCheetah mixture": "halfcheetah-mixed", "Hopper mixture": "hopper-mixed"}
+    lines = (page.ROOT / "README.md").read_text().splitlines()
+    start = lines.index(next(line for line in lines if line.startswith("| task | the data | best published |")))
+    for line in lines[start + 2 : start + 2 + len(tasks)]:
+        cells = line.split("|")
+        name = cells[1].strip().removeprefix("NeoRL-2 ").removesuffix(" (not D4RL)")
+        for column, method_name in columns.items():
+            scores = _seed_means(page.RECORDS / "core" / tasks[name] / "policies" / method_name)
+            shown, *seeds = (float(x) for x in re.findall(r"-?\d+\.\d", cells[column]))
+            assert shown == pytest.approx(iqm(scores), abs=0.051)
+            assert seeds in ([], pytest.approx(scores, abs=0.051))
+
+
+def _seed_means(folder):
+    scores = json.loads((folder / "scores.json").read_text())
+    return References(**scores["references"]).normalise(np.array(scores["returns"])).mean(1)
