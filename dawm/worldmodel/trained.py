@@ -55,8 +55,7 @@ class TrainedModel:
         for first in range(0, count, BATCH):
             chunk = jax.tree.map(lambda leaf, first=first: _padded(leaf[first : first + BATCH]), starts)
             used = min(BATCH, count - first)
-            keys = jax.vmap(lambda i: jr.fold_in(key, i))(jnp.arange(first, first + BATCH))
-            out = jax.device_get(_generate(model, chunk, keys, skip))
+            out = jax.device_get(_generate(model, chunk, key, np.int32(first), skip))
             parts.append(jax.tree.map(lambda leaf, n=used: leaf[:n], out))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
@@ -140,7 +139,9 @@ def _blank_rows(spec: Spec) -> Dataset:
 
 
 @eqx.filter_jit
-def _generate(model: AbstractWorldModel, starts: Start, keys: jax.Array, skip: int) -> Segment:
+def _generate(model: AbstractWorldModel, starts: Start, key: jax.Array, first: jax.Array, skip: int) -> Segment:
+    """A block of futures; that of start i has the key folded with `first + i`."""
+    keys = jax.vmap(lambda i: jr.fold_in(key, i))(first + jnp.arange(BATCH))
     return spread(model.generate_many(starts, keys, skip))
 
 
