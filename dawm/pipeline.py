@@ -196,13 +196,14 @@ def plan_stage(out: Path, env: str, data: Dataset, config: RunConfig) -> dict[st
     name = config.policy.algo.kind
     folder, policy = out / "policies" / f"{name}-plan", load_policy(out / "policies" / name)
     say(f"scoring {folder.name}: {config.episodes} episodes per seed in {env}")
+    planner = planner_of(config)
     scores = score_planner(
         stored_model(out / "model", used_in=folder),
         env,
-        planner_of(config),
+        planner,
         policy=policy,
         policy_path=f"../{name}",
-        members=policy.members,
+        members=planner.planners(policy.members),
         episodes=config.episodes,
         references=data.info.references,
         folder=folder,

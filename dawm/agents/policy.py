@@ -147,6 +147,16 @@ class MeanPolicy:
         action = self.seeds.act(np.broadcast_to(rows, (self.seeds.members, *rows.shape))).mean(0)
         return action[0] if np.ndim(obs) == 1 else action
 
+    @property
+    def traced(self) -> RawMean:
+        """The policy as a function that JAX can trace: raw observations (..., obs) to raw actions (..., act)."""
+        return RawMean(self.seeds.traced, self.seeds.members)
+
+    @property
+    def worth(self) -> RawValue | None:
+        """The mean of what the critics of all seeds say; see `MemberPolicy.worth`."""
+        return None if self.seeds.value is None else RawValue(self.seeds.value, self.seeds.standardise)
+
 
 class RawActors(eqx.Module):
     """See `TrainedPolicy.traced`."""
@@ -171,8 +181,20 @@ class RawActor(eqx.Module):
         return _act(self.actor, self.standardise, self.bounds, rows)[0].reshape(*obs.shape[:-1], -1)
 
 
+class RawMean(eqx.Module):
+    """See `MeanPolicy.traced`."""
+
+    actors: RawActors
+    members: int = eqx.field(static=True)
+
+    def __call__(self, obs: Float[Array, "*b obs"]) -> Float[Array, "*b act"]:
+        rows = obs.reshape(-1, obs.shape[-1])
+        action = self.actors(jnp.broadcast_to(rows, (self.members, *rows.shape))).mean(0)
+        return action.reshape(*obs.shape[:-1], -1)
+
+
 class RawValue(eqx.Module):
-    """See `MemberPolicy.worth`."""
+    """See `MemberPolicy.worth`; of several members it is the mean."""
 
     value: Any
     standardise: Standardise
@@ -180,7 +202,7 @@ class RawValue(eqx.Module):
     def __call__(self, obs: Float[Array, "*b obs"]) -> Float[Array, "*b"]:
         rows = self.standardise(obs.reshape(-1, obs.shape[-1]))
         values = eqx.filter_vmap(lambda value, rows: jax.vmap(value)(rows), in_axes=(eqx.if_array(0), None))
-        return values(self.value, rows)[0].reshape(obs.shape[:-1])
+        return values(self.value, rows).mean(0).reshape(obs.shape[:-1])
 
 
 def load_policy(folder: str | Path, *, step: int | None = None) -> TrainedPolicy:

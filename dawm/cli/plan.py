@@ -11,6 +11,9 @@ from dawm.cli.parser import Outcome, Parser, whole
 def flags(parser: Parser) -> None:
     parser.add_argument("model", metavar="MODEL_DIR", help="run folder of `dawm train`, or OUT/model")
     parser.flag("--policy", metavar="DIR", help="a policy that the search starts from, its critic values what follows")
+    parser.add_argument(
+        "--mean", action="store_true", help="deviate from all seeds of it as one policy, not from the first"
+    )
     parser.flag("--env", metavar="ID", help="Gymnasium environment, or module:ID (the one of the data)")
     parser.flag("--episodes", metavar="N", type=whole, default=10, help="episodes (10)")
     parser.flag("--out", metavar="DIR", help="run folder for the settings and the scores")
@@ -31,7 +34,9 @@ def execute(flags: argparse.Namespace) -> Outcome:
     from dawm.planning.play import PlayConfig, score_planner
     from dawm.run.config import override
 
-    config = override(PlayConfig(), flags.assignments)
+    if flags.mean and not flags.policy:
+        raise ConfigError("--mean is of the seeds of a policy: name one with --policy DIR")
+    config = override(PlayConfig(), flags.assignments + ["member=mean"] * flags.mean)
     out = flags.out or flags.model
     model = stored_model(flags.model, used_in=out)
     policy = load_policy(flags.policy) if flags.policy else None

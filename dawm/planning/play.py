@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from dawm.agents.policy import MemberPolicy, TrainedPolicy
+from dawm.agents.policy import MeanPolicy, MemberPolicy, TrainedPolicy
 from dawm.data.dataset import References
 from dawm.errors import ConfigError
 from dawm.evaluate.score import score_actions
@@ -47,7 +47,7 @@ class PlayConfig:
 
     planner: PlannerConfig = field(default_factory=lambda: AROUND_A_POLICY)
     dynamics: Literal["model", "ensemble", "anchor"] = "anchor"  # see `worldmodel/dynamics.py`
-    member: int = 0  # seed of the policy that warms up
+    member: int | Literal["mean"] = 0  # seed of the policy that warms up; "mean" of all, in actions and values
     terminal_value: bool = True  # what the policy's critic says of the last state; needs one
     climb: Literal["linear", "always"] = "linear"  # where `planner.ascent` counts, and elsewhere `planner.nudge`
     beyond: float = 100.0  # price of leaving the range of the log, in standard deviations of reward and state
@@ -64,14 +64,18 @@ class PlayConfig:
             raise ValueError(f"beyond is a price, at least 0; got {self.beyond}")
         if self.margin < 0:
             raise ValueError(f"margin is a number of errors, at least 0; got {self.margin}")
-        if self.member < 0:
-            raise ValueError(f"member is a seed of the policy, at least 0; got {self.member}")
+        if self.member != "mean" and self.member < 0:
+            raise ValueError(f"member is a seed of the policy, at least 0, or mean; got {self.member}")
+
+    def planners(self, seeds: int) -> int:
+        """How many play around a policy of so many seeds: one around each, or one around all as one."""
+        return 1 if self.member == "mean" else seeds
 
 
 class Alone:
     """What comes of a planner that leaves its policy alone."""
 
-    def __init__(self, policy: MemberPolicy):
+    def __init__(self, policy: MemberPolicy | MeanPolicy):
         self.policy = policy
 
     def begin(self) -> None:
@@ -111,9 +115,7 @@ def make_planner(trained: TrainedModel, config: PlayConfig, policy: TrainedPolic
                 f"the policy has {sizes[0][0]} observation and {sizes[0][1]} action dimensions, the model"
                 f" {sizes[1][0]} and {sizes[1][1]}: they belong to different tasks."
             )
-        if config.member >= policy.members:
-            raise ConfigError(f"`member` is {config.member} and the policy has {policy.members}, numbered from 0.")
-        member = policy[config.member]
+        member = _warming(policy, config)
         start, value = member.traced, member.worth if config.terminal_value else None
         if value is not None and policy.config.normalise_reward:
             raise ConfigError(
@@ -133,6 +135,15 @@ def make_planner(trained: TrainedModel, config: PlayConfig, policy: TrainedPolic
         say("no gradient ascent: these dynamics are not linear, and it would climb their errors (climb=always does it)")
         planner = replace(planner, ascent=AscentConfig())
     return Planner(dynamics, trained.spec, planner, policy=start, value=value, leaving=leaving)
+
+
+def _warming(policy: TrainedPolicy, config: PlayConfig) -> MemberPolicy | MeanPolicy:
+    """What the planner deviates from: one seed, or all as one."""
+    if config.member == "mean":
+        return policy.mean
+    if config.member >= policy.members:
+        raise ConfigError(f"`member` is {config.member} and the policy has {policy.members}, numbered from 0.")
+    return policy[config.member]
 
 
 def climbs(trained: TrainedModel, config: PlayConfig) -> bool:
@@ -184,10 +195,13 @@ def score_planner(
     """Play whole episodes with a planner; what `evaluate.score.score_policy` says of a policy, with the same starts.
 
     With `members`, that many planners play, one after another: planner i is warmed up by seed i of the policy, or
-    without a policy has the seed `planner.seed + i`. `spared` says whether the policy was left alone. With a folder
-    (kind `planner`), what was planned with and the scores are recorded there.
+    without a policy has the seed `planner.seed + i`; where `member` is "mean" they can only be one. `spared` says
+    whether the policy was left alone. With a folder (kind `planner`), what was planned with and the scores are recorded
+    there. Raises ConfigError where `make_planner` does, and for several planners around the mean.
     """
     config = config or PlayConfig()
+    if config.member == "mean" and members not in (None, 1):
+        raise ConfigError(f"`member` is mean, which is one planner around all seeds, and `members` asks for {members}.")
     planner = Several([make_planner(trained, each, policy) for each in _members(config, members, policy)])
     spared = policy is not None and spares(trained, config)
     if spared:
@@ -212,7 +226,7 @@ def score_planner(
         if run.finished:
             return run.read_json("scores.json") or {}
     acting = planner
-    if policy is not None and spared and members == policy.members:
+    if policy is not None and spared and members == policy.members and config.member != "mean":
         acting = policy.act  # all seeds in one call, so that the scores are the policy's to the bit
     scores = score_actions(
         acting,
@@ -233,7 +247,7 @@ def score_planner(
 
 def _members(config: PlayConfig, members: int | None, policy: TrainedPolicy | None) -> list[PlayConfig]:
     """The settings of each planner."""
-    if members is None:
+    if members is None or config.member == "mean":
         return [config]
     if policy is not None:
         return [replace(config, member=i) for i in range(members)]

@@ -109,8 +109,11 @@ def _settings(sweep: Sweep, piece: Piece) -> dict[str, Any]:
         return {}
     if (method := suite.method(name)).planner is None:
         return {"policy": suite.policy_config(name)}
-    members = suite.policy_config(method.warmed_by).seeds if method.warmed_by else suite.seeds
-    return {"play": suite.play_config(name), "members": members}
+    play, seeds = (
+        suite.play_config(name),
+        suite.policy_config(method.warmed_by).seeds if method.warmed_by else suite.seeds,
+    )
+    return {"play": play, "members": play.planners(seeds)}
 
 
 def _results(sweep: Sweep, piece: Piece) -> list[str]:
@@ -178,14 +181,15 @@ def _plan_and_score(sweep: Sweep, piece: Piece, task: Task, env: str, folder: Pa
     suite, method, above = sweep.suite, sweep.suite.method(piece.what), folder.parents[1]
     model = stored_model(above / called("model", method.model), used_in=folder)
     policy = load_policy(folder.parent / method.warmed_by) if method.warmed_by else None
+    config = suite.play_config(piece.what)
     playing = playing | {
         "policy": policy,
         "policy_path": f"../{method.warmed_by}" if policy else None,
-        "members": policy.members if policy else suite.seeds,
+        "members": config.planners(policy.members if policy else suite.seeds),
     }
-    score_planner(model, env, suite.play_config(piece.what), folder=folder, **playing)
+    score_planner(model, env, config, folder=folder, **playing)
     for other in _missing(task, folder):
-        scores = score_planner(model, other, suite.play_config(piece.what), **playing)
+        scores = score_planner(model, other, config, **playing)
         RunFolder(folder).write_json(_scores_name(other), scores)
 
 

@@ -55,7 +55,7 @@ class TrainedModel:
         for first in range(0, count, BATCH):
             chunk = jax.tree.map(lambda leaf, first=first: _padded(leaf[first : first + BATCH]), starts)
             used = min(BATCH, count - first)
-            out = jax.device_get(_generate(model, chunk, key, np.int32(first), skip))
+            out = jax.device_get(_generate(model, chunk, key, jnp.asarray(first), skip))
             parts.append(jax.tree.map(lambda leaf, n=used: leaf[:n], out))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 

@@ -169,6 +169,17 @@ def test_a_planner_with_a_policy_plays_and_is_recorded(reference, tmp_path, caps
     assert main([*map(str, words[:-2]), "planner.horizon=0"]) == 2
 
 
+def test_a_planner_around_all_seeds_of_a_policy(reference, tmp_path, capsys):
+    out, _ = reference
+    words = ["plan", out / "model", "--mean", "--episodes", "1", "--env", "Pendulum-v1", "--json", "--quiet"]
+    words += ["--set", "planner.horizon=2", "--set", "planner.candidates=4", "--set", "planner.refinements=1"]
+    assert main(list(map(str, words))) == 2
+    assert "name one with --policy DIR" in capsys.readouterr().err
+    assert main([*map(str, words), "--policy", str(out / "policies/iql"), "--out", str(tmp_path / "plan")]) == 0
+    assert np.shape(json.loads(capsys.readouterr().out)["returns"]) == (1, 1)
+    assert tomllib.loads((tmp_path / "plan/run.toml").read_text())["config"]["play"]["member"] == "mean"
+
+
 @pytest.mark.slow
 def test_the_latent_model_from_the_log_to_transitions(log, tiny, tmp_path, capsys):
     small = ["members=2", "context=8", "body.width=16", "body.depth=1", "body.embed=8", "process.steps=2"]

@@ -9,11 +9,14 @@ import pytest
 from dawm.agents.bc import BCConfig
 from dawm.agents.config import PolicyConfig
 from dawm.agents.fit import train_policy
+from dawm.agents.iql import IQLConfig
+from dawm.agents.policy import initial_state, policy_of
 from dawm.data.dataset import Dataset, DatasetInfo, References
 from dawm.evaluate.rollouts import Episodes
 from dawm.evaluate.score import describe_episodes, score_policy
 from dawm.pipeline import score_line
 from dawm.run.loop import LoopConfig
+from dawm.types import Spec
 
 REFERENCES = References(-1600.0, -100.0, "made up for this test")
 
@@ -69,12 +72,27 @@ def test_all_seeds_as_one_policy(tmp_path):
     assert np.ptp(each, axis=0).max() > 0.01
     np.testing.assert_allclose(policy.mean(obs), each.mean(0), atol=1e-5)
     np.testing.assert_array_equal(policy.mean(obs[0]), policy.mean(obs[:1])[0])
+    np.testing.assert_allclose(policy.mean.traced(obs[:, None])[:, 0], each.mean(0), atol=1e-5)
     score_policy(tmp_path / "p", "Pendulum-v1", episodes=2)
     before = (tmp_path / "p" / "scores.json").read_bytes()
     one = score_policy(tmp_path / "p", "Pendulum-v1", episodes=2, mean=True)
     assert (tmp_path / "p" / "scores.json").read_bytes() == before
     assert (one["seeds"], np.shape(one["returns"])) == (1, (1, 2))
     assert one["returns"][0] not in json.loads(before)["returns"]
+
+
+def test_the_worth_of_all_seeds_is_the_mean_of_what_their_critics_say():
+    spec, nothing = Spec(3, 1, (-1.0,), (1.0,)), np.zeros(3, np.float32)
+
+    def untrained(algo):
+        config = PolicyConfig(algo=algo, seeds=3)
+        return policy_of(initial_state(config, spec, nothing, nothing + 1), spec, config, 0, "")
+
+    policy, obs = untrained(IQLConfig(width=8)), np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
+    each = np.stack([policy[i].worth(obs) for i in range(3)])
+    assert np.ptp(each, axis=0).max() > 0.01
+    np.testing.assert_allclose(policy.mean.worth(obs), each.mean(0), rtol=1e-5)
+    assert untrained(BCConfig(width=8)).mean.worth is None
 
 
 def test_without_references_there_is_no_score(tmp_path):

@@ -253,3 +253,24 @@ def test_a_planner_that_spares_its_policy_scores_what_the_policy_does(finished):
     assert alone["returns"][0] == pytest.approx(policys["returns"][1], rel=1e-3)
     other = score_planner(model, "Pendulum-v1", replace(config, spare=2.0), policy=policy, members=2, episodes=1)
     assert not other["spared"]
+
+
+def test_one_planner_around_all_seeds(finished):
+    """Around what they do on average and what their critics say on average; left alone, it is the mean policy."""
+    place = finished.out / "linear"
+    model, policy = stored_model(place / "model", used_in=place), load_policy(place / "policies" / "bc")
+    config = replace(finished.suite.play_config("warm"), member="mean", spare=2.0)
+    assert (config.planners(5), replace(config, member=1).planners(5)) == (1, 5)
+    play = lambda config, **more: score_planner(model, "Pendulum-v1", config, policy=policy, episodes=1, **more)
+    returns = [play(replace(config, member=member))["returns"] for member in (0, 1, "mean")]
+    assert len({r[0][0] for r in returns}) == 3
+    assert play(config, members=1)["returns"] == returns[2]
+    alone = play(replace(config, spare=0.5))
+    assert alone["spared"]
+    np.testing.assert_allclose(
+        alone["returns"], score_policy(policy, "Pendulum-v1", episodes=1, mean=True)["returns"], rtol=1e-3
+    )
+    with pytest.raises(ConfigError, match="`member` is mean, which is one planner around all seeds, and `members` ask"):
+        play(config, members=2)
+    with pytest.raises(ValueError, match="or mean; got -1"):
+        replace(config, member=-1)
