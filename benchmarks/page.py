@@ -105,14 +105,20 @@ def _said(name: str, suite: dict[str, Any], tasks: list[Task]) -> str:
 
 def _scores(tasks: list[Task], names: list[str]) -> str:
     best = {task["dataset"]: max(_means(task, names)) for task in tasks}
-    header = ["", *(task["dataset"] for task in tasks), f"all {len(tasks)}", "compared with", "P(better)"]
+    scaled = [task for task in tasks if task["data"]["references"]]
+    every = f"all {len(tasks)}" if len(scaled) == len(tasks) else f"all {len(scaled)} with scores"
+    header = ["", *(_column(task) for task in tasks), every, "compared with", "P(better)"]
     rows = [["*the data*", *(f"{_data(task):.1f}" for task in tasks), "", "", ""]]
     if any(others := [_best_published(task) for task in tasks]):
         rows.append(["*best published*", *(f"{o[0]:.1f} ({o[1]})" if o else "–" for o in others), "", "", ""])
     for name in names:
         cells = [_cell(_of(task, name), best[task["dataset"]]) for task in tasks]
-        rows.append([name, *cells, _over_all(tasks, name), *_improvement(tasks, name)])
+        rows.append([name, *cells, _over_all(scaled, name), *_improvement(tasks, name)])
     return markdown_table(header, rows)
+
+
+def _column(task: Task) -> str:
+    return task["dataset"] if task["data"]["references"] else f"{task['dataset']} (return)"
 
 
 def _means(task: Task, names: list[str]) -> list[float]:
@@ -232,7 +238,7 @@ def _made_by(tasks: list[Task]) -> str:
 
 def _panel(task: Task) -> dict[str, Any]:
     return {
-        "title": task["dataset"],
+        "title": _column(task),
         "data": _data(task),
         "published": _published(task),
         "methods": {m["method"]: (m["iqm"], m["interval"]) for m in task["methods"] if m["scored"]},

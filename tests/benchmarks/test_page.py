@@ -63,6 +63,15 @@ def test_a_cell_that_was_not_run_says_so_and_the_best_is_bold():
     assert rows[4] == ["iql-plan", "**75.0** [74.0, 76.0]", "not run", "–", "iql", "1.00 [1.00, 1.00] (1)"]
 
 
+def test_returns_without_references_are_no_part_of_an_aggregate():
+    bare = task("three", method("iql", (-900.0, -800.0), unit="return"))
+    bare["data"] |= {"references": None, "returns": {"mean": -850.0}}
+    rows = [line.split(" | ") for line in page._scores([*TASKS, bare], ["iql"]).splitlines()]
+    assert rows[0][3:5] == ["three (return)", "all 2 with scores"]
+    assert rows[2][3] == "-850.0"
+    assert rows[3][3:5] == ["**-850.0** [-851.0, -849.0]", "60.0 [50.0, 61.0]"]
+
+
 def test_losses_are_told_like_gains():
     text = page._differences(TASKS, ["iql", "iql-plan", "iql-dawm"])
     assert "Of 2 comparisons" in text
