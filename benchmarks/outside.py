@@ -1,6 +1,7 @@
-"""The learners that people use, on our arrays and through our roll-outs: d3rlpy's TD3+BC, IQL or ReBRAC.
+r"""The learners that people use, on our arrays and through our roll-outs: d3rlpy's TD3+BC, IQL or ReBRAC.
 
-    python -m benchmarks.outside DATA --env ENV --algo td3bc --updates 50000 --seeds 3 --out runs/outside/pipeline-td3bc
+    python -m benchmarks.outside DATA --env ENV --algo td3bc --updates 50000 --seeds 3 --episodes 20 --seed 20000 \
+        --out runs/outside/td3bc
 
 What is set as in dawm: batch 256, two hidden layers of 256 units (ReBRAC three), standardised observations, the number
 of updates, the episodes of the evaluation and their starts. Everything else is d3rlpy's default, which differs in
@@ -9,7 +10,8 @@ store). So a difference of scores is one between implementations with their habi
 
     OUT/settings.json       what was asked for
     OUT/seed-0.json ...     returns and lengths of each seed; those that are there are not trained again
-    OUT/scores.json         all seeds, as in the run folder of a policy
+    OUT/scores.json         all seeds, as in the run folder of a policy; kept as benchmarks/results/SUITE/TASK/outside/ALGO.json
+                            it is set beside ours in docs/results.md (`beside.py`)
 """
 
 from __future__ import annotations
@@ -120,12 +122,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--updates", type=int, default=50_000, metavar="N", help="of the critics (50000)")
     parser.add_argument("--seeds", type=int, default=1, metavar="K", help="policies, with seeds 0, 1, ... (1)")
     parser.add_argument("--episodes", type=int, default=10, metavar="N", help="evaluation episodes per seed (10)")
+    parser.add_argument("--seed", type=int, default=10_000, metavar="N", help="seed of the first episode (10000)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="results; seeds that are there are kept")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args(arguments)
 
     def make() -> dict[str, Any]:
         settings = {"algo": given.algo, "updates": given.updates, "seeds": given.seeds, "episodes": given.episodes}
+        settings["seed"] = given.seed
         return train_outside(load(given.data, env=given.env), given.env, **settings, out=given.out)
 
     return finish(make, line, given.json)

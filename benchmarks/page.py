@@ -16,6 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from benchmarks.beside import beside_section
 from benchmarks.command import finish
 from benchmarks.hooks import HOOKS, published
 from benchmarks.intervals import draw
@@ -71,6 +72,7 @@ def _suite(record: Path, pictures: Path | None) -> str:
             _scores(tasks, names),
             _standards(tasks, names),
             _differences(tasks, names),
+            beside_section(record, tasks),
             _missing(suite, tasks),
             calibration_summary({task["dataset"]: task["worlds"] for task in tasks}).replace("## ", "### ", 1),
             _made_by(tasks),

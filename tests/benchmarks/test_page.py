@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import page
+from benchmarks.beside import beside_section
 from benchmarks.intervals import draw
 from dawm.data.dataset import References
 from dawm.errors import FileError
@@ -79,6 +80,22 @@ def test_losses_are_told_like_gains():
     better, worse = text.split("Worse:")
     assert "- `iql-plan` than `iql`: one +25.0 [+5.0, +45.0]" in better
     assert "- `iql-dawm` than `iql`: two -9.0 [-12.0, -6.0]" in worse
+
+
+def test_learners_of_others_stand_beside_ours(tmp_path):
+    """Ours less theirs, in the units of the task."""
+    ours = method(
+        "iql", (50.0, 70.0), returns=[[0.4, 0.6], [0.6, 0.8]], references={"low": 0.0, "high": 1.0, "source": ""}
+    )
+    (tmp_path / "one" / "outside").mkdir(parents=True)
+    theirs = {"algo": "iql", "returns": [[0.2, 0.2], [0.2, 0.2]], "library": "others 1.0"}
+    (tmp_path / "one" / "outside" / "iql.json").write_text(json.dumps(theirs))
+    text = beside_section(tmp_path, [task("one", ours), task("two", ours)])
+    assert "the defaults of others 1.0 for the rest" in text
+    (row,) = [line for line in text.splitlines() if line.startswith("| one")]
+    assert row.startswith("| one | iql | 50.0 70.0 | 20.0 20.0 | +40.0 [+2")
+    assert row.endswith("2 × 2, 2 × 2 |")
+    assert beside_section(tmp_path, [task("two", ours)]) == ""
 
 
 def test_what_was_not_run_is_listed():
