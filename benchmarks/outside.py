@@ -10,8 +10,9 @@ store). So a difference of scores is one between implementations with their habi
 
     OUT/settings.json       what was asked for
     OUT/seed-0.json ...     returns and lengths of each seed; those that are there are not trained again
-    OUT/scores.json         all seeds, as in the run folder of a policy; kept as benchmarks/results/SUITE/TASK/outside/ALGO.json
-                            it is set beside ours in docs/results.md (`beside.py`)
+    OUT/scores.json         all seeds, as in the run folder of a policy
+
+Kept as benchmarks/results/SUITE/TASK/outside/ALGO.json it is set beside ours in docs/results.md (`beside.py`).
 """
 
 from __future__ import annotations
