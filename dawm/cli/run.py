@@ -66,4 +66,7 @@ def summary(folder: Path) -> dict:
             "two_sample_auc": synthetic.get("fidelity", "two_sample_auc"),
         },
         "policies": {p.name: {key: p.get("scores", key) for key in keys} for p in record.policies},
+        "together": {
+            p.name: {key: p.get("together", key) for key in keys} for p in record.policies if "together" in p.results
+        },
     }  # fmt: skip

@@ -64,20 +64,27 @@ def score_table(record: RunRecord) -> Table:
     normalised = record.references is not None
     columns = ["Policy", "Seeds × episodes", "Return", "std of episodes"]
     columns += ["Score", "std of episodes", "IQM", "95 % interval"] if normalised else ["IQM of returns"]
-    rows = [_policy_row(policy, normalised) for policy in record.policies]
+    shown = [(policy, key) for policy in record.policies for key in ("scores", "together") if _has_row(policy, key)]
+    rows = [_policy_row(policy, key, normalised) for policy, key in shown]
     rows += _data_row(record, normalised)
     columns += ["Worst tenth", "Ended early"]
-    if costly := any(numerals.number(policy.get("scores", "cost_mean")) is not None for policy in record.policies):
+    if costly := any(numerals.number(policy.get(key, "cost_mean")) is not None for policy, key in shown):
         columns += ["Cost of an episode"]
-    rows = [row + cost for row, cost in zip(rows, _costs(record, len(rows)), strict=True)] if costly else rows
-    return Table(columns, rows, strong=[i for i, p in enumerate(record.policies) if p.additions])
+    rows = [row + cost for row, cost in zip(rows, _costs(shown, len(rows)), strict=True)] if costly else rows
+    return Table(columns, rows, strong=[i for i, (policy, _) in enumerate(shown) if policy.additions])
 
 
-def _policy_row(policy: Stage, normalised: bool) -> list[str]:
-    scores = policy.results.get("scores", {})
+def _has_row(policy: Stage, key: str) -> bool:
+    """Every policy has one; all seeds as one controller have one beside it where they were played."""
+    return key == "scores" or key in policy.results
+
+
+def _policy_row(policy: Stage, key: str, normalised: bool) -> list[str]:
+    scores = policy.results.get(key, {})
     returns = scores.get("returns") or []
     shape = f"{len(returns)} × {max(map(len, returns))}" if returns else numerals.MISSING
-    row = [policy_name(policy), shape, *(numerals.significant(scores.get(k), 4) for k in ("return_mean", "return_std"))]
+    name = policy_name(policy) + (", all seeds as one" if key == "together" else "")
+    row = [name, shape, *(numerals.significant(scores.get(k), 4) for k in ("return_mean", "return_std"))]
     tail = [numerals.significant(scores.get("return_cvar"), 4), numerals.percent(scores.get("failure_rate"))]
     if not normalised:
         return [*row, numerals.significant(scores.get("return_iqm"), 4), *tail]
@@ -85,9 +92,9 @@ def _policy_row(policy: Stage, normalised: bool) -> list[str]:
     return [*row, interval(scores.get("score_interval")) if len(returns) > 1 else numerals.MISSING, *tail]
 
 
-def _costs(record: RunRecord, rows: int) -> list[list[str]]:
+def _costs(shown: Sequence[tuple[Stage, str]], rows: int) -> list[list[str]]:
     """The last cell of each row, where an environment reports what constraints cost; the log does not say."""
-    said = [[numerals.significant(policy.get("scores", "cost_mean"), 3)] for policy in record.policies]
+    said = [[numerals.significant(policy.get(key, "cost_mean"), 3)] for policy, key in shown]
     return said + [[numerals.MISSING]] * (rows - len(said))
 
 
@@ -133,6 +140,11 @@ def score_notes(record: RunRecord) -> Iterator[str]:
         yield (
             "The planner left its policy alone: most of this log is worth learning from, so that there is little to"
             " gain, and plans would run into what it does not hold (planner.spare)."
+        )
+    if any("together" in p.results for p in record.policies):
+        yield (
+            "All seeds as one is one controller for whoever wants one: a planner around the mean of what the seeds do,"
+            " with the mean of what their critics say. Being only one, it has no interval and is compared with nothing."
         )
     if record.references:
         low, high = (numerals.significant(record.references[k], 6) for k in ("low", "high"))

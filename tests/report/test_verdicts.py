@@ -15,7 +15,7 @@ from dawm.report import numerals
 from dawm.report.collect import read_run
 from dawm.report.page import render
 from dawm.report.settings import commands
-from dawm.report.tables import markdown_scores, score_table
+from dawm.report.tables import markdown_scores, score_notes, score_table
 from dawm.report.verdicts import caveats, comparisons, first_step_ratio, headline, model, synthetic, welch
 
 
@@ -305,6 +305,19 @@ def test_one_seed_gets_no_interval(run):
     set_returns(run, "td3bc", [[1.0, 2.0]], score_interval=[1.0, 2.0])
     rows = {row[0]: row for row in score_table(read_run(run)).rows}
     assert rows["TD3+BC, real data only"][-1] == "–"
+
+
+def test_all_seeds_as_one_have_a_row_of_their_own_and_no_comparison(run):
+    around = {"policy": {"path": "../td3bc", "step": 7}, "model": {"path": "../../model"}, "env": "Hopper-v5"}
+    begin(run / "policies" / "td3bc-plan", "planner", around)
+    scores = json.loads((run / "policies" / "td3bc" / "scores.json").read_text())
+    for name, returns in (("scores", [[1500.0], [1600.0]]), ("together", [[1700.0]])):
+        write_json(run / "policies" / "td3bc-plan" / f"{name}.json", scores | {"returns": returns})
+    record = read_run(run)
+    names = [row[0] for row in score_table(record).rows]
+    assert names[names.index("TD3+BC, planning") + 1] == "TD3+BC, planning, all seeds as one"
+    assert [c.seeds for c in comparisons(record) if c.cause == "the planner"] == [(2, len(scores["returns"]))]
+    assert "All seeds as one is one controller" in " ".join(score_notes(record))
 
 
 def test_costs_are_a_column_where_an_environment_reports_them(run):
