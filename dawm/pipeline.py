@@ -73,7 +73,7 @@ def run_pipeline(source: Any, config: RunConfig | None = None, *, out: str | Pat
     generate(model, data, config.generate, folder=out / "synthetic")
     synthetic = stored_synthetic(out / "synthetic", used_in=out / "policies" / "any")
     if spares(model, planner_of(config)) and acting_alone(config) != config:
-        say("      policies will act alone, since most of this log is worth drawing: trained as `alone` says")
+        say("      policies will act alone, without a planner: trained as `alone` says")
         config = acting_alone(config)
         plans = policies_of(config)
 

@@ -53,6 +53,7 @@ class PlayConfig:
     beyond: float = 100.0  # price of leaving the range of the log, in standard deviations of reward and state
     margin: float = 2.0  # how near to the edge of the log that begins, in errors of the point prediction
     spare: float = 0.5  # leave a policy alone where so much of its log is worth drawing; above 1: never
+    unknown: float = 0.75  # and where one-step networks leave so much of a change unknown, on held-out episodes
     roam: float = 0.25  # search from every state where less of it is, whatever `planner.seek` says; 0: never
 
     def __post_init__(self):
@@ -60,6 +61,8 @@ class PlayConfig:
             raise ValueError(f"roam is a share of the log, at least 0; got {self.roam}")
         if self.spare <= 0:
             raise ValueError(f"spare is a share of the log, above 0; got {self.spare}")
+        if self.unknown <= 0:
+            raise ValueError(f"unknown is a share of what changes, above 0; got {self.unknown}")
         if self.beyond < 0:
             raise ValueError(f"beyond is a price, at least 0; got {self.beyond}")
         if self.margin < 0:
@@ -156,12 +159,35 @@ def climbs(trained: TrainedModel, config: PlayConfig) -> bool:
 
 
 def spares(trained: TrainedModel, config: PlayConfig) -> bool:
-    """Whether a policy is better left alone: its log is of good agents, or of one, and the dynamics are not linear.
+    """Whether a policy is better left alone; `why_spared` says why."""
+    return why_spared(trained, config) is not None
 
-    Of such a log most episodes are worth learning from (`data.focus.share_of`), so that the policy has little to gain;
-    and it holds little of what follows when things go wrong, which is what plans run into.
+
+def why_spared(trained: TrainedModel, config: PlayConfig) -> str | None:
+    """Why a policy is better left alone; None where it is not, which is so wherever the dynamics are linear.
+
+    Its log may be of good agents, or of one: most episodes are worth learning from (`data.focus.share_of`), so that the
+    policy has little to gain, and the log holds little of what follows when things go wrong, which is what plans run
+    into. Or the dynamics are hardly known: on held-out episodes the one-step network forecasts the next state little
+    better than that nothing changes, and a plan is no better than the forecasts that it rests on.
     """
-    return _share(trained, 0.0) >= config.spare and not climbs(trained, config)
+    if climbs(trained, config):
+        return None
+    share, left = _share(trained, 0.0), unknown(trained)
+    if share >= config.spare:
+        return f"a share of {share:g} of its log is worth drawing (spare=2 plans all the same)"
+    if left >= config.unknown:
+        return f"one-step forecasts have {left:.0%} of the error of no change at all (unknown=2 plans all the same)"
+    return None
+
+
+def unknown(trained: TrainedModel) -> float:
+    """What a one-step network leaves unknown of a change of state: its error on held-out episodes over that of "nothing
+    changes"; 0 of a model of which that was not measured.
+    """
+    models = trained.measured.get("models", {})
+    errors = [(models.get(name, {}).get("mean_rmse") or [None])[0] for name in ("one_step", "persistence")]
+    return errors[0] / errors[1] if errors[0] is not None and errors[1] else 0.0
 
 
 def roams(trained: TrainedModel, config: PlayConfig) -> bool:
@@ -203,10 +229,9 @@ def score_planner(
     if config.member == "mean" and members not in (None, 1):
         raise ConfigError(f"`member` is mean, which is one planner around all seeds, and `members` asks for {members}.")
     planner = Several([make_planner(trained, each, policy) for each in _members(config, members, policy)])
-    spared = policy is not None and spares(trained, config)
-    if spared:
-        share = trained.data["share"]
-        say(f"the policy is left alone: a share of {share:g} of its log is worth drawing (spare=2 plans all the same)")
+    why = None if policy is None else why_spared(trained, config)
+    if why:
+        say(f"the policy is left alone: {why}")
     elif policy is not None and config.planner.seek and roams(trained, config):
         share = trained.data["share"]
         say(f"plans are searched for everywhere: only {share:g} of the log is worth drawing (roam=0 keeps to `seek`)")
@@ -226,7 +251,7 @@ def score_planner(
         if run.finished:
             return run.read_json("scores.json") or {}
     acting = planner
-    if policy is not None and spared and members == policy.members and config.member != "mean":
+    if policy is not None and why and members == policy.members and config.member != "mean":
         acting = policy.act  # all seeds in one call, so that the scores are the policy's to the bit
     scores = score_actions(
         acting,
@@ -238,7 +263,7 @@ def score_planner(
         seed=seed,
         references=references,
     )
-    scores["spared"] = spared
+    scores |= {"spared": why is not None, "spared_because": why}
     if run is not None:
         run.write_json("scores.json", scores)
         run.finish()

@@ -136,11 +136,7 @@ def score_notes(record: RunRecord) -> Iterator[str]:
         yield f"Every policy is the one of its last checkpoint ({', '.join(checkpoints)}), never the best of several."
     yield from dict.fromkeys(filter(None, map(_draws, scored)))
     yield from dict.fromkeys(filter(None, map(_averages, scored)))
-    if any(p.get("scores", "spared") for p in scored):
-        yield (
-            "The planner left its policy alone: most of this log is worth learning from, so that there is little to"
-            " gain, and plans would run into what it does not hold (planner.spare)."
-        )
+    yield from dict.fromkeys(filter(None, map(_spared, scored)))
     if any("together" in p.results for p in record.policies):
         yield (
             "All seeds as one is one controller for whoever wants one: a planner around the mean of what the seeds do,"
@@ -153,6 +149,19 @@ def score_notes(record: RunRecord) -> Iterator[str]:
         yield f"A return of {low} counts as 0 and {high} as 100{named}; scores are not clipped."
     elif scored:
         yield "No reference returns are known for this task, so returns are not normalised."
+
+
+def _spared(policy: Stage) -> str | None:
+    """Why a planner left its policy alone, where it did."""
+    if not policy.get("scores", "spared"):
+        return None
+    why = policy.get("scores", "spared_because")
+    if isinstance(why, str) and "unknown" in why:
+        return f"The planner left its policy alone: {why}. A plan is no better than the forecasts that it rests on."
+    return (
+        "The planner left its policy alone: most of this log is worth learning from, so that there is little to gain,"
+        " and plans would run into what it does not hold (planner.spare)."
+    )
 
 
 def _draws(policy: Stage) -> str | None:

@@ -228,6 +228,10 @@ def test_of_a_planner_that_spared_its_policy_there_is_nothing_to_judge(run):
         write_json(run / "policies" / "td3bc-plan" / "scores.json", scores | {"spared": spared})
         assert {c.cause for c in comparisons(read_run(run))} == causes
         assert ("left its policy alone" in markdown_scores(run)) is spared
+    why = {"spared": True, "spared_because": "one-step forecasts have 93% of the error (unknown=2 plans all the same)"}
+    write_json(run / "policies" / "td3bc-plan" / "scores.json", scores | why)
+    assert "left its policy alone: one-step forecasts have 93% of the error" in markdown_scores(run)
+    assert "most of this log is worth learning from" not in markdown_scores(run)
 
 
 def test_episodes_that_are_null_or_nan_are_left_out(run):

@@ -17,7 +17,7 @@ from dawm.agents.iql import IQLConfig
 from dawm.agents.policy import initial_state, policy_of
 from dawm.planning.ascent import AscentConfig
 from dawm.planning.planner import PlannerConfig
-from dawm.planning.play import PlayConfig, make_planner, roams, spares
+from dawm.planning.play import PlayConfig, make_planner, roams, spares, unknown, why_spared
 from dawm.worldmodel.dynamics import within
 
 
@@ -89,6 +89,24 @@ def test_policies_of_good_logs_are_left_alone_unless_the_dynamics_are_linear(str
     assert not spares(of(curved, share=1.0), replace(config, spare=2.0))
     with pytest.raises(ValueError, match="spare is a share of the log"):
         PlayConfig(spare=0.0)
+
+
+def test_policies_are_left_alone_where_the_dynamics_are_hardly_known(straight, curved):
+    """The error of the one-step network on held-out episodes over that of a forecast that nothing changes."""
+    config = PlayConfig()
+
+    def of(model, error, still=0.4):
+        models = {"one_step": {"mean_rmse": [error, 9.0]}, "persistence": {"mean_rmse": [still, 9.0]}}
+        return replace(model, data={"share": 0.1}, measured={"models": models})
+
+    assert unknown(of(curved, 0.3)) == pytest.approx(0.75)
+    assert [spares(of(curved, error), config) for error in (0.04, 0.2, 0.31, 0.4)] == [False, False, True, True]
+    assert "78% of the error of no change" in why_spared(of(curved, 0.312), config)
+    assert not spares(of(straight, 0.4), config)  # linear: the log itself says that they are known
+    assert not spares(of(curved, 0.4), replace(config, unknown=2.0))
+    assert unknown(of(curved, 0.4, still=0.0)) == unknown(replace(curved, measured={})) == 0  # not measured
+    with pytest.raises(ValueError, match="unknown is a share of what changes"):
+        PlayConfig(unknown=0.0)
 
 
 def test_where_few_episodes_stand_out_plans_are_searched_for_everywhere(straight, curved):
