@@ -16,7 +16,7 @@ QUICK_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive
 TINY = """
 episodes = 1
 futures = 4
-planner = {planner = {horizon = 2, candidates = 4, refinements = 1}}
+planner = {unknown = 2, planner = {horizon = 2, candidates = 4, refinements = 1}}
 [world_model]
 batch_size = 16
 measure_windows = 8
