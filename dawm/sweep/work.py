@@ -109,10 +109,8 @@ def _settings(sweep: Sweep, piece: Piece) -> dict[str, Any]:
         return {}
     if (method := suite.method(name)).planner is None:
         return {"policy": suite.policy_config(name)}
-    play, seeds = (
-        suite.play_config(name),
-        suite.policy_config(method.warmed_by).seeds if method.warmed_by else suite.seeds,
-    )
+    play, learner = suite.play_config(name), method.warmed_by
+    seeds = suite.policy_config(learner).seeds if learner else suite.seeds
     return {"play": play, "members": play.planners(seeds)}
 
 
