@@ -40,7 +40,11 @@ loop = { chunk = 10, save_every = 10 }
 
 PLANNERS = """
 [methods.warm]
-planner = { dynamics = "ensemble", terminal_value = false, spare = 2, unknown = 2, planner.horizon = 2, planner.candidates = 6 }
+planner.planner = { horizon = 2, candidates = 6 }
+planner.dynamics = "ensemble"
+planner.terminal_value = false
+planner.spare = 2
+planner.unknown = 2
 policy = "bc"
 
 [methods.cold]
