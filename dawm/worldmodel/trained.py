@@ -141,7 +141,7 @@ def _blank_rows(spec: Spec) -> Dataset:
 @eqx.filter_jit
 def _generate(model: AbstractWorldModel, starts: Start, key: jax.Array, first: jax.Array, skip: int) -> Segment:
     """A block of futures; that of start i has the key folded with `first + i`."""
-    keys = jax.vmap(lambda i: jr.fold_in(key, i))(first + jnp.arange(BATCH))
+    keys = jax.vmap(lambda i: jr.fold_in(key, i))(first + jnp.arange(len(starts.return_to_go)))
     return spread(model.generate_many(starts, keys, skip))
 
 

@@ -97,7 +97,7 @@ def generation(model: TrainedModel, data) -> dict[str, np.ndarray]:
     made = generate(model, data, GenerateConfig(transitions=2_000))
     rows = np.arange(trained_models.BATCH) % len(data)
     starts = Start(data.obs[rows], data.action[rows], np.zeros(len(rows), np.float32), data.source[rows])
-    out = trained_models._generate(model.model, starts, jr.split(jr.key(0), len(rows)), 0)
+    out = trained_models._generate(model.model, starts, jr.key(0), jnp.asarray(0), 0)
     shards = [len(rows) // leaf.addressable_shards[0].data.shape[0] for leaf in jax.tree.leaves(out)]
     columns = {name: getattr(made, name) for name in ("obs", "action", "reward", "next_obs", "terminal")}
     return columns | {"shards": np.array(shards)}

@@ -61,10 +61,10 @@ def finished(folder):
         (('policy = "bc"', "ratio = 0.5"), "a planner learns nothing"),
         (('policy = "bc"', 'algo = "bc"'), "either an `algo`, which learns, or a `planner`"),
         (
-            ("planner.horizon = 2,", "planner.horizn = 2,"),
+            ("planner.planner = { horizon = 2,", "planner.planner = { horizn = 2,"),
             "`methods.warm.planner.planner.horizn`; did you mean `horizon`",
         ),
-        (("planner.horizon = 2,", "member = 1,"), "`methods.warm.planner.member` cannot be set"),
+        (("planner.spare = 2", "planner.member = 1"), "`methods.warm.planner.member` cannot be set"),
         (('[synthetic.acted]\npolicy = "bc"', '[synthetic.acted]\npolicy = "warm"'), "as a learner on real data alone"),
         (('dynamics = "anchor" }', 'dynamics = "anchor" }\nmodel = "none"'), "`td3bc-ahead` names a `model`"),
         (("episodes = 1", "extra = {}"), "unknown setting `datasets.linear.extra`"),
