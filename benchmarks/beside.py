@@ -12,10 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from dawm.data.dataset import References
-from dawm.evaluate.statistics import iqm
-from dawm.sweep.markdown import markdown_table
-from dawm.sweep.table import nested_interval
+from dawm.sweep.markdown import markdown_table, with_interval
+from dawm.sweep.table import gain_over, summarise
 
 
 def beside_section(record: Path, tasks: list[dict[str, Any]]) -> str:
@@ -38,11 +36,9 @@ def _rows(folder: Path, task: dict[str, Any]) -> list[list[str]]:
 
 def _row(theirs: dict[str, Any], task: dict[str, Any]) -> list[str]:
     ours = next(m for m in task["methods"] if m["method"] == theirs["algo"])
-    scale = References(**ours["references"]).normalise if ours["references"] else np.asarray
-    mine, other = (scale(np.asarray(found["returns"])) for found in (ours, theirs))
-    difference = lambda a, b: iqm(a.mean(1)) - iqm(b.mean(1))
-    low, high = nested_interval(difference, mine, other)
-    cells = [" ".join(f"{mean:.1f}" for mean in values.mean(1)) for values in (mine, other)]
-    episodes = f"{mine.shape[0]} × {mine.shape[1]}, {other.shape[0]} × {other.shape[1]}"
-    gain = f"{difference(mine, other):+.1f} [{low:+.1f}, {high:+.1f}]"
-    return [task["dataset"], theirs["algo"], *cells, gain, episodes, theirs["library"]]
+    both = [ours, summarise(np.asarray(theirs["returns"]), ours["references"])]
+    seeds = [" ".join(f"{mean:.1f}" for mean in one["seed_means"]) for one in both]
+    gain = gain_over(*both)
+    episodes = ", ".join("{} × {}".format(*np.shape(one["returns"])) for one in both)
+    difference = with_interval(gain["value"], gain["interval"], sign=True)
+    return [task["dataset"], theirs["algo"], *seeds, difference, episodes, theirs["library"]]

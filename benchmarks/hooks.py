@@ -53,11 +53,11 @@ def _check_simulator(synthetic: Dataset, data: Dataset, task: Task, suite: Suite
 def columns(data: dict[str, Any], methods: list[dict[str, Any]]) -> Columns:
     """Published scores of the same learner on the log alone, where there are any, and all of them below the table."""
     scores, source = published(data)
-    if not scores:
+    best = best_published(data)
+    if best is None:
         return Columns([], [[] for _ in methods])
-    best = max((m for m in scores if m != "data"), key=lambda m: scores[m][0])
     listed = ", ".join(f"{m} {mean:.1f}" for m, (mean, _) in scores.items())
-    below = f"{source[0].upper()}{source[1:]}: {listed}. The best of them: {best}, {scores[best][0]:.1f}."
+    below = f"{source[0].upper()}{source[1:]}: {listed}. The best of them: {best[0]}, {best[1]:.1f}."
     return Columns(["published score"], [[_published(m, scores)] for m in methods], below)
 
 
@@ -68,6 +68,12 @@ def published(data: dict[str, Any]) -> tuple[Mapping[str, tuple[float, float | N
     if (env := (data["env"] or "").rpartition(":")[2]) in neorl2.PUBLISHED_SCORES:
         return neorl2.PUBLISHED_SCORES[env], neorl2.SOURCE
     return {}, ""
+
+
+def best_published(data: dict[str, Any]) -> tuple[str, float] | None:
+    """The algorithm with the highest published score of a dataset, and that score; None where nobody published any."""
+    means = {name: mean for name, (mean, _) in published(data)[0].items() if name != "data"}
+    return max(means.items(), key=lambda item: item[1], default=None)
 
 
 def _published(method: dict[str, Any], scores: Mapping[str, tuple[float, float | None]]) -> str:

@@ -18,14 +18,13 @@ from typing import Any
 
 from benchmarks.beside import beside_section
 from benchmarks.command import finish
-from benchmarks.hooks import HOOKS, published
+from benchmarks.hooks import HOOKS, best_published
 from benchmarks.intervals import draw
 from dawm.errors import FileError
 from dawm.run.checkpoint import write_whole
-from dawm.sweep.markdown import markdown_table
+from dawm.sweep.markdown import markdown_table, with_interval
 from dawm.sweep.overall import overall_facts
-from dawm.sweep.table import base_of, read_results
-from dawm.sweep.worlds import calibration_summary
+from dawm.sweep.table import base_of, made_with, read_results
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "results.md"
@@ -74,7 +73,6 @@ def _suite(record: Path, pictures: Path | None) -> str:
             _differences(tasks, names),
             beside_section(record, tasks),
             _missing(suite, tasks),
-            calibration_summary({task["dataset"]: task["worlds"] for task in tasks}).replace("## ", "### ", 1),
             _made_by(tasks),
         )
         if part
@@ -111,8 +109,9 @@ def _scores(tasks: list[Task], names: list[str]) -> str:
     every = f"all {len(tasks)}" if len(scaled) == len(tasks) else f"all {len(scaled)} with scores"
     header = ["", *(_column(task) for task in tasks), every, "compared with", "P(better)"]
     rows = [["*the data*", *(f"{_data(task):.1f}" for task in tasks), "", "", ""]]
-    if any(others := [_best_published(task) for task in tasks]):
-        rows.append(["*best published*", *(f"{o[0]:.1f} ({o[1]})" if o else "–" for o in others), "", "", ""])
+    others = [best_published(task["data"]) for task in tasks]
+    if any(others):
+        rows.append(["*best published*", *(f"{o[1]:.1f} ({o[0]})" if o else "–" for o in others), "", "", ""])
     for name in names:
         cells = [_cell(_of(task, name), best[task["dataset"]]) for task in tasks]
         rows.append([name, *cells, _over_all(scaled, name), *_improvement(tasks, name)])
@@ -130,12 +129,8 @@ def _means(task: Task, names: list[str]) -> list[float]:
 def _cell(method: Method | None, best: float) -> str:
     if method is None:
         return "not run"
-    value = f"{method['iqm']:.1f}"
-    return f"**{value}**" * (method["iqm"] == best) + value * (method["iqm"] != best) + _ends(method["interval"])
-
-
-def _ends(interval: Sequence[float] | None, digits: int = 1, sign: str = "") -> str:
-    return f" [{interval[0]:{sign}.{digits}f}, {interval[1]:{sign}.{digits}f}]" if interval else ""
+    text = with_interval(method["iqm"], method["interval"])
+    return "**{}** {}".format(*text.split(" ", 1)) if method["iqm"] == best else text
 
 
 def _data(task: Task) -> float:
@@ -143,30 +138,31 @@ def _data(task: Task) -> float:
     return data["score_mean"] if data["references"] else data["returns"]["mean"]
 
 
-def _best_published(task: Task) -> tuple[float, str] | None:
-    """The highest score and its algorithm."""
-    return max(((mean, name) for name, (mean, _) in published(task["data"])[0].items() if name != "data"), default=None)
-
-
 def _published(task: Task) -> float | None:
-    best = _best_published(task)
-    return best and best[0]
+    best = best_published(task["data"])
+    return best and best[1]
 
 
 def _over_all(tasks: list[Task], name: str) -> str:
-    facts = overall_facts(tasks, lambda *_: None, [name]) if all(_of(task, name) for task in tasks) else None
-    return f"{facts['methods'][0]['iqm']:.1f}{_ends(facts['methods'][0]['interval'])}" if facts else "–"
+    if not all(_of(task, name) for task in tasks):
+        return "–"
+    facts = overall_facts(tasks, lambda *_: None, [name], profiles=False)
+    return with_interval(facts["methods"][0]["iqm"], facts["methods"][0]["interval"]) if facts else "–"
 
 
 def _improvement(tasks: list[Task], name: str) -> tuple[str, str]:
     """What a method is compared with, and the probability that it is better, on the tasks that have both."""
     base = next((b["method"] for task in tasks if (b := _base(task, name))), None)
-    facts = base and overall_facts(tasks, lambda m, all_: all_[base] if m["method"] == name else None, [name, base])
-    if not facts:
+    if base is None:
+        return "–", "–"
+    facts = overall_facts(
+        tasks, lambda m, all_: all_[base] if m["method"] == name else None, [name, base], profiles=False
+    )
+    if facts is None:
         return "–", "–"
     better = facts["methods"][0]["improvement"]
     some = f" ({len(facts['tasks'])})" if len(facts["tasks"]) < len(tasks) else ""
-    return str(base), f"{better['value']:.2f}{_ends(better['interval'], 2)}{some}"
+    return base, with_interval(better["value"], better["interval"], 2) + some
 
 
 def _base(task: Task, name: str) -> Method | None:
@@ -194,7 +190,7 @@ def _one_way(every: list[tuple[str, Method]], word: str, sign: int) -> str:
     for dataset, m in every:
         gain = m["gain"]
         if min(sign * end for end in gain["interval"]) > 0:
-            said = f"{dataset} {gain['value']:+.1f}{_ends(gain['interval'], sign='+')}"
+            said = f"{dataset} {with_interval(gain['value'], gain['interval'], sign=True)}"
             pairs.setdefault(f"`{m['method']}` than `{gain['over']}`", []).append(said)
     lines = [f"- {pair}: {', '.join(cells)}" for pair, cells in pairs.items()]
     return "\n".join([f"{word}:", "", *lines]) if lines else ""
@@ -230,12 +226,9 @@ def _missing(suite: dict[str, Any], tasks: list[Task]) -> str:
 
 def _made_by(tasks: list[Task]) -> str:
     runs = [m for task in tasks for m in task["methods"] if m["scored"]]
-    commits, devices = {m["commit"] for m in runs if m["commit"]}, sorted({m["device"] for m in runs if m["device"]})
-    versions = sorted({", ".join(f"{n} {v}" for n, v in m["versions"].items() if v) for m in runs if m["versions"]})
-    return (
-        f"{len(runs)} scored methods of {len(commits)} commits, each in the `provenance.json` of its folder."
-        f" {'; '.join(versions)}. Device: {', '.join(devices)}.\n"
-    )
+    commits = {m["commit"] for m in runs if m["commit"]}
+    kept = f"{len(runs)} scored methods of {len(commits)} commits, each in the `provenance.json` of its folder."
+    return f"{kept} {made_with(runs)}\n"
 
 
 def _panel(task: Task) -> dict[str, Any]:

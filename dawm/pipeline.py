@@ -8,7 +8,7 @@ where it was interrupted. Paths of one stage in the settings of another are rela
     OUT/futures               libraries, if asked for         OUT/policies/ALGO-dawm   the same with synthetic data
     OUT/data.json, report.html                                OUT/policies/ALGO-...    with one addition each
                                                               OUT/policies/ALGO-plan   a planner around the learner,
-                                                                                       and around all seeds as one
+                                                                                       and around the mean of all
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ def score_stage(folder: Path, env: str, episodes: int, data: Dataset) -> dict[st
 
 
 def plan_stage(out: Path, env: str, data: Dataset, config: RunConfig) -> dict[str, Any]:
-    """The scores of a planner around each seed of the learner on real data, and of one around all seeds."""
+    """The scores of a planner around each seed of the learner on real data, and of one around their mean."""
     name = config.policy.algo.kind
     folder, policy = out / "policies" / f"{name}-plan", load_policy(out / "policies" / name)
     say(f"scoring {folder.name}: {config.episodes} episodes per seed in {env}")
@@ -211,24 +211,24 @@ def plan_stage(out: Path, env: str, data: Dataset, config: RunConfig) -> dict[st
     )
     say(score_line(folder.name, scores))
     if planner.planners(policy.members) > 1:
-        together_stage(folder, env, data, replace(planner, member="mean"), policy, config.episodes)
+        mean_stage(folder, env, data, replace(planner, member="mean"), policy, config.episodes)
     return scores
 
 
-def together_stage(
+def mean_stage(
     folder: Path, env: str, data: Dataset, planner: PlayConfig, policy: TrainedPolicy, episodes: int
 ) -> dict[str, Any]:
     """The scores of the one controller that a run comes to, beside those of its seeds: those that are stored if they
     answer the same question, else measured.
     """
     run = RunFolder.open(folder, "planner")
-    stored = run.read_json("together.json") or {}
+    stored = run.read_json("mean.json") or {}
     if (stored.get("env"), stored.get("episodes")) == (env, episodes):
         return stored
     model, references = stored_model(folder.parents[1] / "model", used_in=folder), data.info.references
     scores = score_planner(model, env, planner, policy=policy, episodes=episodes, references=references)
-    run.write_json("together.json", scores)
-    say(score_line(f"{folder.name}, all seeds as one", scores))
+    run.write_json("mean.json", scores)
+    say(score_line(f"{folder.name}, mean of the seeds", scores))
     return scores
 
 

@@ -148,9 +148,10 @@ class MeanPolicy:
         return action[0] if np.ndim(obs) == 1 else action
 
     @property
-    def traced(self) -> RawMean:
+    def traced(self) -> RawActor:
         """The policy as a function that JAX can trace: raw observations (..., obs) to raw actions (..., act)."""
-        return RawMean(self.seeds.traced, self.seeds.members)
+        seeds = self.seeds
+        return RawActor(seeds.actor, seeds.standardise, _bounds(seeds.spec), seeds.members)
 
     @property
     def worth(self) -> RawValue | None:
@@ -170,27 +171,17 @@ class RawActors(eqx.Module):
 
 
 class RawActor(eqx.Module):
-    """See `MemberPolicy.traced`."""
+    """See `MemberPolicy.traced`; of several members it is the mean."""
 
     actor: Any
     standardise: Standardise
     bounds: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-
-    def __call__(self, obs: Float[Array, "*b obs"]) -> Float[Array, "*b act"]:
-        rows = obs.reshape(1, -1, obs.shape[-1])
-        return _act(self.actor, self.standardise, self.bounds, rows)[0].reshape(*obs.shape[:-1], -1)
-
-
-class RawMean(eqx.Module):
-    """See `MeanPolicy.traced`."""
-
-    actors: RawActors
-    members: int = eqx.field(static=True)
+    members: int = eqx.field(static=True, default=1)
 
     def __call__(self, obs: Float[Array, "*b obs"]) -> Float[Array, "*b act"]:
         rows = obs.reshape(-1, obs.shape[-1])
-        action = self.actors(jnp.broadcast_to(rows, (self.members, *rows.shape))).mean(0)
-        return action.reshape(*obs.shape[:-1], -1)
+        rows = jnp.broadcast_to(rows, (self.members, *rows.shape))
+        return _act(self.actor, self.standardise, self.bounds, rows).mean(0).reshape(*obs.shape[:-1], -1)
 
 
 class RawValue(eqx.Module):

@@ -66,7 +66,5 @@ def summary(folder: Path) -> dict:
             "two_sample_auc": synthetic.get("fidelity", "two_sample_auc"),
         },
         "policies": {p.name: {key: p.get("scores", key) for key in keys} for p in record.policies},
-        "together": {
-            p.name: {key: p.get("together", key) for key in keys} for p in record.policies if "together" in p.results
-        },
+        "mean": {p.name: {key: p.get("mean", key) for key in keys} for p in record.policies if "mean" in p.results},
     }  # fmt: skip

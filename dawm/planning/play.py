@@ -22,6 +22,7 @@ from dawm.run.config import to_dict
 from dawm.run.folder import RunFolder
 from dawm.run.progress import say
 from dawm.worldmodel.dynamics import within
+from dawm.worldmodel.holdout import unknown_share
 from dawm.worldmodel.trained import TrainedModel
 
 # One setting for every task. Few candidates and one refinement, because a longer search finds the model's errors; the
@@ -71,7 +72,7 @@ class PlayConfig:
             raise ValueError(f"member is a seed of the policy, at least 0, or mean; got {self.member}")
 
     def planners(self, seeds: int) -> int:
-        """How many play around a policy of so many seeds: one around each, or one around all as one."""
+        """How many play around a policy of so many seeds: one around each, or one around their mean."""
         return 1 if self.member == "mean" else seeds
 
 
@@ -141,7 +142,7 @@ def make_planner(trained: TrainedModel, config: PlayConfig, policy: TrainedPolic
 
 
 def _warming(policy: TrainedPolicy, config: PlayConfig) -> MemberPolicy | MeanPolicy:
-    """What the planner deviates from: one seed, or all as one."""
+    """What the planner deviates from: one seed, or the mean of all."""
     if config.member == "mean":
         return policy.mean
     if config.member >= policy.members:
@@ -173,21 +174,18 @@ def why_spared(trained: TrainedModel, config: PlayConfig) -> str | None:
     """
     if climbs(trained, config):
         return None
-    share, left = _share(trained, 0.0), unknown(trained)
+    share, left = _share(trained, 0.0), unknown_share(trained.measured)
     if share >= config.spare:
-        return f"a share of {share:g} of its log is worth drawing (spare=2 plans all the same)"
+        return (
+            f"a share of {share:g} of its log is worth drawing, so that there is little to gain, and plans would run"
+            " into what the log does not hold (spare=2 plans all the same)"
+        )
     if left >= config.unknown:
-        return f"one-step forecasts have {left:.0%} of the error of no change at all (unknown=2 plans all the same)"
+        return (
+            f"one-step forecasts have {left:.0%} of the error of no change at all, and a plan is no better than the"
+            " forecasts that it rests on (unknown=2 plans all the same)"
+        )
     return None
-
-
-def unknown(trained: TrainedModel) -> float:
-    """What a one-step network leaves unknown of a change of state: its error on held-out episodes over that of "nothing
-    changes"; 0 of a model of which that was not measured.
-    """
-    models = trained.measured.get("models", {})
-    errors = [(models.get(name, {}).get("mean_rmse") or [None])[0] for name in ("one_step", "persistence")]
-    return errors[0] / errors[1] if errors[0] is not None and errors[1] else 0.0
 
 
 def roams(trained: TrainedModel, config: PlayConfig) -> bool:
@@ -251,7 +249,7 @@ def score_planner(
         if run.finished:
             return run.read_json("scores.json") or {}
     acting = planner
-    if policy is not None and why and members == policy.members and config.member != "mean":
+    if policy is not None and why and members == policy.members:
         acting = policy.act  # all seeds in one call, so that the scores are the policy's to the bit
     scores = score_actions(
         acting,

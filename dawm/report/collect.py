@@ -22,7 +22,7 @@ STAGE_RESULTS = {
     "policy": ("scores",),
 }
 
-PLAYED = {"planner": ("scores", "together")}  # beside the policies of a run: something that acts and learnt nothing
+PLAYED = {"planner": ("scores", "mean")}  # beside the policies of a run: something that acts and learnt nothing
 
 # Where a field has one of these types the report relies on it; `*` is any key. Other fields are shown as they are.
 SHAPES = {
@@ -71,7 +71,7 @@ SHAPES = {
         "numbers": ("score_interval", "return_interval"),
     },
 }
-SHAPES["together.json"] = SHAPES["scores.json"]  # of one planner around all seeds
+SHAPES["mean.json"] = SHAPES["scores.json"]  # of one planner around the mean of the seeds
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def score_table(record: RunRecord) -> Table:
     normalised = record.references is not None
     columns = ["Policy", "Seeds × episodes", "Return", "std of episodes"]
     columns += ["Score", "std of episodes", "IQM", "95 % interval"] if normalised else ["IQM of returns"]
-    shown = [(policy, key) for policy in record.policies for key in ("scores", "together") if _has_row(policy, key)]
+    shown = [(policy, key) for policy in record.policies for key in ("scores", "mean") if _has_row(policy, key)]
     rows = [_policy_row(policy, key, normalised) for policy, key in shown]
     rows += _data_row(record, normalised)
     columns += ["Worst tenth", "Ended early"]
@@ -75,7 +75,7 @@ def score_table(record: RunRecord) -> Table:
 
 
 def _has_row(policy: Stage, key: str) -> bool:
-    """Every policy has one; all seeds as one controller have one beside it where they were played."""
+    """Every policy has one; the mean of its seeds has one beside it where it was played."""
     return key == "scores" or key in policy.results
 
 
@@ -83,7 +83,7 @@ def _policy_row(policy: Stage, key: str, normalised: bool) -> list[str]:
     scores = policy.results.get(key, {})
     returns = scores.get("returns") or []
     shape = f"{len(returns)} × {max(map(len, returns))}" if returns else numerals.MISSING
-    name = policy_name(policy) + (", all seeds as one" if key == "together" else "")
+    name = policy_name(policy) + (", mean of the seeds" if key == "mean" else "")
     row = [name, shape, *(numerals.significant(scores.get(k), 4) for k in ("return_mean", "return_std"))]
     tail = [numerals.significant(scores.get("return_cvar"), 4), numerals.percent(scores.get("failure_rate"))]
     if not normalised:
@@ -137,9 +137,9 @@ def score_notes(record: RunRecord) -> Iterator[str]:
     yield from dict.fromkeys(filter(None, map(_draws, scored)))
     yield from dict.fromkeys(filter(None, map(_averages, scored)))
     yield from dict.fromkeys(filter(None, map(_spared, scored)))
-    if any("together" in p.results for p in record.policies):
+    if any("mean" in p.results for p in record.policies):
         yield (
-            "All seeds as one is one controller for whoever wants one: a planner around the mean of what the seeds do,"
+            "The mean of the seeds is one controller for whoever wants one: a planner around the mean of what they do,"
             " with the mean of what their critics say. Being only one, it has no interval and is compared with nothing."
         )
     if record.references:
@@ -156,12 +156,7 @@ def _spared(policy: Stage) -> str | None:
     if not policy.get("scores", "spared"):
         return None
     why = policy.get("scores", "spared_because")
-    if isinstance(why, str) and "unknown" in why:
-        return f"The planner left its policy alone: {why}. A plan is no better than the forecasts that it rests on."
-    return (
-        "The planner left its policy alone: most of this log is worth learning from, so that there is little to gain,"
-        " and plans would run into what it does not hold (planner.spare)."
-    )
+    return f"The planner left its policy alone: {why}." if why else "The planner left its policy alone."
 
 
 def _draws(policy: Stage) -> str | None:

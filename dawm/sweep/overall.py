@@ -20,15 +20,18 @@ from dawm.evaluate.statistics import (
     profile_band,
     stratified_bootstrap,
 )
-from dawm.sweep.markdown import markdown_table
+from dawm.sweep.markdown import markdown_table, with_interval
 
 THRESHOLDS = 101  # scores at which the profiles are known
 Methods = dict[str, dict[str, Any]]
 BaseOf = Callable[[dict[str, Any], Methods], dict[str, Any] | None]
 
 
-def overall_facts(tasks: list[dict[str, Any]], base_of: BaseOf, only: Sequence[str] = ()) -> dict[str, Any] | None:
-    """Aggregates over tasks and seeds as JSON values; None where there is nothing to compare.
+def overall_facts(
+    tasks: list[dict[str, Any]], base_of: BaseOf, only: Sequence[str] = (), *, profiles: bool = True
+) -> dict[str, Any] | None:
+    """Aggregates over tasks and seeds as JSON values; None where there is nothing to compare. The performance profiles,
+    whose bands take most of the time, are among them unless they are not wanted.
 
     `tasks` are those of `read_results`, `base_of(method, methods of a task)` is what a method is compared with. With
     `only`, on the tasks that these methods were all scored on; raises ConfigError where one of them was not scored.
@@ -48,12 +51,12 @@ def overall_facts(tasks: list[dict[str, Any]], base_of: BaseOf, only: Sequence[s
         return None
     named = {name for methods in by_task.values() for name in methods}
     bases = {name: base_of(by_task[common[0]][name], by_task[common[0]]) for name in matrices}
-    return {
+    facts = {
         "tasks": common,
         "left_out": sorted(named - set(matrices)),
         "methods": [_facts(name, matrices, bases[name]) for name in matrices],
-        "profiles": _profiles(matrices),
     }
+    return facts | {"profiles": _profiles(matrices)} if profiles else facts
 
 
 def _of_all(by_task: dict[str, Methods], only: Sequence[str]) -> dict[str, Methods]:
@@ -116,8 +119,8 @@ def overall_section(facts: dict[str, Any] | None, *, drawn: bool = True) -> str:
     rows = []
     for m in facts["methods"]:
         better = m["improvement"]
-        cells = [better["over"], _interval(better["value"], better["interval"], 2)] if better else ["–", "–"]
-        rows.append([m["method"], str(m["seeds"]), _interval(m["iqm"], m["interval"], 1), *cells])
+        cells = [better["over"], with_interval(better["value"], better["interval"], 2)] if better else ["–", "–"]
+        rows.append([m["method"], str(m["seeds"]), with_interval(m["iqm"], m["interval"]), *cells])
     header = ["method", "seeds", "score, IQM over tasks and seeds [95 %]", "compared with", "P(better) [95 %]"]
     said = (
         f"Over {', '.join(facts['tasks'])}: the interquartile mean over tasks and seeds, and the probability that a"
@@ -128,8 +131,3 @@ def overall_section(facts: dict[str, Any] | None, *, drawn: bool = True) -> str:
     if facts["left_out"]:
         said += f" Left out, because not scored on all of these with as many seeds: {', '.join(facts['left_out'])}."
     return f"## All tasks\n\n{said}\n\n{markdown_table(header, rows)}"
-
-
-def _interval(value: float, interval: list[float] | None, digits: int) -> str:
-    ends = "" if interval is None else f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
-    return f"{value:.{digits}f}{ends}"

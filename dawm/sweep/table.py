@@ -23,7 +23,7 @@ from dawm.run.checkpoint import write_whole
 from dawm.run.folder import RunFolder
 from dawm.sweep.cost import cost_section
 from dawm.sweep.hooks import NO_HOOKS, Hooks
-from dawm.sweep.markdown import markdown_table
+from dawm.sweep.markdown import markdown_table, with_interval
 from dawm.sweep.overall import overall_facts, overall_section
 from dawm.sweep.profiles import write_profiles
 from dawm.sweep.worlds import calibration_summary, read_worlds, worlds_section
@@ -195,17 +195,18 @@ def _add_gain(method: dict[str, Any], methods: dict[str, dict[str, Any]]) -> Non
     base = base_of(method, methods)
     if base is None or not (method["scored"] and base["scored"]) or method.get("spared"):
         return
-    slope = _slope(method)
-    ours, theirs = (np.asarray(m["returns"]) * slope for m in (method, base))
+    method["gain"] = {"over": base["method"]} | gain_over(method, base)
+
+
+def gain_over(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+    """The difference of the IQMs of two methods on one task, with its interval, in the units of the table."""
+    slope = _slope(ours)
 
     def difference(a: np.ndarray, b: np.ndarray) -> float:
         return iqm(a.mean(1)) - iqm(b.mean(1))
 
-    method["gain"] = {
-        "over": base["method"],
-        "value": difference(ours, theirs),
-        "interval": list(nested_interval(difference, ours, theirs)),
-    }
+    returns = [np.asarray(m["returns"]) * slope for m in (ours, theirs)]
+    return {"value": difference(*returns), "interval": list(nested_interval(difference, *returns))}
 
 
 def _slope(method: dict[str, Any]) -> float:
@@ -272,10 +273,15 @@ def _policies(methods: list[dict[str, Any]], data: dict[str, Any], hooks: Hooks)
     rows = []
     for m, cells in zip(methods, further.rows, strict=True):
         gain = m.get("gain")
-        row = [m["method"], f"{m['ratio']:.0%}" if m["ratio"] else "–", _plus(m), _interval(m["iqm"], m["interval"])]
+        row = [
+            m["method"],
+            f"{m['ratio']:.0%}" if m["ratio"] else "–",
+            _plus(m),
+            with_interval(m["iqm"], m["interval"]),
+        ]
         row += [" ".join(f"{x:.1f}" for x in m["seed_means"])]
         none = "none: the policy was left alone" if m.get("spared") else "–"
-        row += [_interval(gain["value"], gain["interval"], sign=True) if gain else none]
+        row += [with_interval(gain["value"], gain["interval"], sign=True) if gain else none]
         row += [f"{m['seeds']} × {m['episodes']}"]
         row += [_plus({"mean": m["return_mean"], "std": m["return_std"]})] if unit == "score" else []
         row += [" ".join(f"{100 * x:.2f}" for x in m["cost_rate"] or []) or "–"] if costly else []
@@ -288,18 +294,18 @@ def _footing(tasks: list[dict[str, Any]]) -> str:
     runs = [m for task in tasks for m in task["methods"]]
     runs += [m["provenance"] for task in tasks for m in task["worlds"]["models"].values() if m["provenance"]]
     commits = sorted({m["commit"] for m in runs if m.get("commit")})
+    marked = " ('+': with uncommitted changes)" if any(c.endswith("+") for c in commits) else ""
+    short = ", ".join(c[:10] + "+" * c.endswith("+") for c in commits)
+    return f"Commit {short or 'unknown'}{marked}. {made_with(runs)}"
+
+
+def made_with(runs: list[dict[str, Any]]) -> str:
+    """Versions and devices of the runs, in a sentence each."""
     devices = sorted({m["device"] for m in runs if m.get("device")})
     versions = next((m["versions"] for m in runs if m.get("versions")), {})
     named = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
-    marked = " ('+': with uncommitted changes)" if any(c.endswith("+") for c in commits) else ""
-    short = ", ".join(c[:10] + "+" * c.endswith("+") for c in commits)
-    return f"Commit {short or 'unknown'}{marked}. {named}. Device: {', '.join(devices)}."
+    return f"{named}. Device: {', '.join(devices)}."
 
 
 def _plus(figures: dict[str, Any]) -> str:
     return f"{figures['mean']:.1f} ± {figures['std']:.1f}"
-
-
-def _interval(value: float, interval: list[float], sign: bool = False) -> str:
-    plus = "+" if sign else ""
-    return f"{value:{plus}.1f} [{interval[0]:{plus}.1f}, {interval[1]:{plus}.1f}]"

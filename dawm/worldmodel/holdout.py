@@ -64,6 +64,15 @@ def measure(
 
 
 @eqx.filter_jit
+def unknown_share(measured: dict[str, Any]) -> float:
+    """What a one-step network leaves unknown of a change of state: the error of its first step over that of "nothing
+    changes"; 0 where that was not measured. `measured` is what `measure` returns.
+    """
+    models = measured.get("models", {})
+    errors = [(models.get(name, {}).get("mean_rmse") or [None])[0] for name in ("one_step", "persistence")]
+    return errors[0] / errors[1] if errors[0] is not None and errors[1] else 0.0
+
+
 def _measured(
     model: AbstractWorldModel, networks: Networks, windows: Windows, rows: Array, samples: int, key: PRNGKeyArray
 ) -> dict[str, Any]:

@@ -26,9 +26,9 @@ def test_the_last_line_of_a_run_is_the_report_and_progress_goes_to_standard_erro
     for policy in (out / "policies").iterdir():
         scores = json.loads((policy / "scores.json").read_text())
         assert (scores["env"], scores["episodes"], np.shape(scores["returns"])) == ("Pendulum-v1", 1, (2, 1))
-    together = json.loads((out / "policies" / "iql-plan" / "together.json").read_text())
-    assert np.shape(together["returns"]) == (1, 1)  # one controller around both seeds
-    assert "IQL, planning, all seeds as one" in (out / "report.html").read_text()
+    mean = json.loads((out / "policies" / "iql-plan" / "mean.json").read_text())
+    assert np.shape(mean["returns"]) == (1, 1)  # one controller around both seeds
+    assert "IQL, planning, mean of the seeds" in (out / "report.html").read_text()
 
 
 def test_paths_between_stages_are_relative(reference):

@@ -99,16 +99,16 @@ def test_a_planner_that_was_stopped_plays_again(reference, dawm, tmp_path):
     assert json.loads((planner / "scores.json").read_text()) == before
 
 
-def test_a_run_that_was_stopped_before_all_seeds_played_as_one_goes_on_there(reference, dawm, tmp_path):
+def test_a_run_that_was_stopped_before_the_mean_of_the_seeds_played_goes_on_there(reference, dawm, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(reference[0], copy)
-    together = copy / "policies" / "iql-plan" / "together.json"
-    before, report = json.loads(together.read_text()), (copy / "report.html").read_text()
-    for path in (together, copy / "finished", copy / "report.html"):
+    mean = copy / "policies" / "iql-plan" / "mean.json"
+    before, report = json.loads(mean.read_text()), (copy / "report.html").read_text()
+    for path in (mean, copy / "finished", copy / "report.html"):
         path.unlink()
-    assert json.loads(dawm("resume", copy, "--json").stdout)["together"]["iql-plan"]["episodes"] == 1
-    assert json.loads(together.read_text()) == before
-    assert "all seeds as one" in report
+    assert json.loads(dawm("resume", copy, "--json").stdout)["mean"]["iql-plan"]["episodes"] == 1
+    assert json.loads(mean.read_text()) == before
+    assert "mean of the seeds" in report
 
 
 def test_a_dataset_that_moved_or_changed_is_named(reference, log, tmp_path, capsys):

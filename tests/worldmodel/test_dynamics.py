@@ -17,8 +17,9 @@ from dawm.agents.iql import IQLConfig
 from dawm.agents.policy import initial_state, policy_of
 from dawm.planning.ascent import AscentConfig
 from dawm.planning.planner import PlannerConfig
-from dawm.planning.play import PlayConfig, make_planner, roams, spares, unknown, why_spared
+from dawm.planning.play import PlayConfig, make_planner, roams, spares, why_spared
 from dawm.worldmodel.dynamics import within
+from dawm.worldmodel.holdout import unknown_share
 
 
 @pytest.mark.parametrize("name", ["model", "ensemble", "anchor"])
@@ -99,12 +100,12 @@ def test_policies_are_left_alone_where_the_dynamics_are_hardly_known(straight, c
         models = {"one_step": {"mean_rmse": [error, 9.0]}, "persistence": {"mean_rmse": [still, 9.0]}}
         return replace(model, data={"share": 0.1}, measured={"models": models})
 
-    assert unknown(of(curved, 0.3)) == pytest.approx(0.75)
+    assert unknown_share(of(curved, 0.3).measured) == pytest.approx(0.75)
     assert [spares(of(curved, error), config) for error in (0.04, 0.2, 0.31, 0.4)] == [False, False, True, True]
     assert "78% of the error of no change" in why_spared(of(curved, 0.312), config)
     assert not spares(of(straight, 0.4), config)  # linear: the log itself says that they are known
     assert not spares(of(curved, 0.4), replace(config, unknown=2.0))
-    assert unknown(of(curved, 0.4, still=0.0)) == unknown(replace(curved, measured={})) == 0  # not measured
+    assert unknown_share(of(curved, 0.4, still=0.0).measured) == unknown_share({}) == 0  # not measured
     with pytest.raises(ValueError, match="unknown is a share of what changes"):
         PlayConfig(unknown=0.0)
 
