@@ -7,7 +7,7 @@ from typing import Any
 
 from dawm.run.checkpoint import write_whole
 
-COLOURS = {"log alone": "#4c5a67", "synthetic data": "#d1802b", "planner": "#1f77b4"}
+COLOURS = {"log alone": "#4c5a67", "synthetic data": "#d1802b", "planner": "#1f77b4", "imitated planner": "#2e8b57"}
 LOWEST = -30.0  # scores below are drawn at the edge, or the good ones could not be told apart
 
 
@@ -30,7 +30,7 @@ def draw(path: Path, panels: list[dict[str, Any]], names: list[str]) -> None:
         handles += [Line2D([], [], color="black", linestyle=":", linewidth=1, label="the data")]
         handles += [Line2D([], [], color="#b02a37", linestyle="--", linewidth=1, label="best published")]
         handles += [Line2D([], [], color="black", linestyle="", marker="<", markersize=4, label=f"below {LOWEST:g}")]
-        figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False)
+        figure.legend(handles=handles, loc="outside lower center", ncols=7, frameon=False)
         write_whole(path, lambda file: figure.savefig(file, format="svg", metadata={"Date": None}))
 
 

@@ -80,9 +80,9 @@ def _suite(record: Path, pictures: Path | None) -> str:
 
 
 def _scored(suite: dict[str, Any], tasks: list[Task]) -> list[str]:
-    """Methods with a score anywhere, in the order of the suite: learners first, then planners."""
+    """Methods with a score anywhere, in the order of the suite: learners, then planners and what imitated them."""
     found = {m["method"]: m for task in tasks for m in task["methods"] if m["scored"]}
-    return sorted((name for name in suite["methods"] if name in found), key=lambda n: found[n]["algo"] == "planner")
+    return sorted((name for name in suite["methods"] if name in found), key=lambda n: "over" in found[n])
 
 
 def _of(task: Task, name: str) -> Method | None:
@@ -242,8 +242,8 @@ def _panel(task: Task) -> dict[str, Any]:
 
 
 def _kind(method: Method) -> str:
-    if method["algo"] == "planner":
-        return "planner"
+    if "over" in method:
+        return "planner" if method["algo"] == "planner" else "imitated planner"
     return "synthetic data" if method["ratio"] or method["added"] else "log alone"
 
 

@@ -46,6 +46,8 @@ _HOME = {
     "make_planner": "dawm.planning.play",
     "score_planner": "dawm.planning.play",
     "PlayConfig": "dawm.planning.play",
+    "distil": "dawm.planning.distil",
+    "DistilConfig": "dawm.planning.distil",
     # evidence
     "score_policy": "dawm.evaluate.score",
     "estimate_policy": "dawm.evaluate.estimate",
@@ -96,6 +98,8 @@ if TYPE_CHECKING:
     from dawm.evaluate.score import score_policy as score_policy
     from dawm.pipeline import resume as resume
     from dawm.pipeline import run_pipeline as run_pipeline
+    from dawm.planning.distil import DistilConfig as DistilConfig
+    from dawm.planning.distil import distil as distil
     from dawm.planning.play import PlayConfig as PlayConfig
     from dawm.planning.play import make_planner as make_planner
     from dawm.planning.play import score_planner as score_planner

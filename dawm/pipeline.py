@@ -9,6 +9,8 @@ where it was interrupted. Paths of one stage in the settings of another are rela
     OUT/data.json, report.html                                OUT/policies/ALGO-...    with one addition each
                                                               OUT/policies/ALGO-plan   a planner around the learner,
                                                                                        and around the mean of all
+                                                              OUT/policies/ALGO-distil the learner after it imitated
+                                                                                       that planner
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ from dawm.errors import ConfigError, DatasetError, DawmError, FileError
 from dawm.evaluate.calibrate import calibrate_model
 from dawm.evaluate.rollouts import rollout
 from dawm.evaluate.score import score_policy
-from dawm.planning.play import PlayConfig, score_planner, spares
+from dawm.planning.distil import DistilConfig, distil
+from dawm.planning.play import PlayConfig, score_planner, spares, why_spared
 from dawm.presets import NO_ENVIRONMENT, RunConfig, acting_alone, load_preset, planner_of, policies_of
 from dawm.report.page import write_report
 from dawm.run.config import from_dict, to_dict
@@ -92,6 +95,8 @@ def run_pipeline(source: Any, config: RunConfig | None = None, *, out: str | Pat
             score_stage(folder, env, config.episodes, data)
     if config.plan and config.real_only and env is not None:
         plan_stage(out, env, data, config)
+    if config.distilled and config.real_only:
+        distil_stage(out, env, data, config)
     report = write_report(out)
     run.finish()
     return report
@@ -232,6 +237,22 @@ def mean_stage(
     return scores
 
 
+def distil_stage(out: Path, env: str | None, data: Dataset, config: RunConfig) -> None:
+    """The learner on real data after it imitated planners around it, and its scores; nothing where these would leave
+    it alone.
+    """
+    name = config.policy.algo.kind
+    folder = out / "policies" / f"{name}-distil"
+    model, play = stored_model(out / "model", used_in=folder), planner_of(config)
+    if why_spared(model, play):
+        return
+    if not RunFolder(folder).finished:
+        policy = load_policy(out / "policies" / name)
+        distil(model, data, policy, config.distil, play, folder=folder, policy_path=f"../{name}")
+    if env is not None:
+        score_stage(folder, env, config.episodes, data)
+
+
 def score_line(name: str, scores: Mapping[str, Any]) -> str:
     """One line for people."""
     line = f"{name}: return {scores['return_mean']:.1f} ± {scores['return_std']:.1f}"
@@ -309,6 +330,22 @@ def resume(folder: str | Path, data: Any = None) -> Path:
             seed=stored["evaluation_seed"],
             references=dataset.info.references,
             folder=folder,
+        )
+    elif "distil" in stored:
+        before = stored["before"]
+        if "path" not in before:
+            raise ConfigError(
+                f"`{folder}` was begun with a policy that has no folder: give it to dawm.distil again, with the same"
+                " folder."
+            )
+        distil(
+            stored_model(folder / stored["model"]["path"], used_in=folder),
+            dataset,
+            load_policy(folder / before["path"], step=before["step"]),
+            from_dict(DistilConfig, stored["distil"], "distil."),
+            from_dict(PlayConfig, stored["play"], "play."),
+            folder=folder,
+            policy_path=before["path"],
         )
     else:
         place = stored.get("synthetic", {}).get("path")

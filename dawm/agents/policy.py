@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from dawm.agents.config import PolicyConfig
 from dawm.agents.priority import UNSEEN
 from dawm.agents.registry import make_agent
+from dawm.agents.student import StudentState, begun, student_optimiser
 from dawm.errors import ConfigError
 from dawm.nets.ensemble import built
 from dawm.run.config import from_dict
@@ -206,8 +207,12 @@ def load_policy(folder: str | Path, *, step: int | None = None) -> TrainedPolicy
     config, spec = from_dict(PolicyConfig, stored["policy"], "policy."), _spec(stored["spec"])
     nothing = np.zeros(spec.obs_dim, np.float32)  # only the shapes matter; the values are read from the checkpoint
     rows = stored["data"].get("rows", 0)  # recorded where the checkpoint has something of each row
-    like = eqx.filter_eval_shape(lambda: initial_state(config, spec, nothing, nothing, rows))
-    step, state = run.load_state(like, step)
+    blank = lambda: initial_state(config, spec, nothing, nothing, rows)
+    if "distil" in stored:
+        like = eqx.filter_eval_shape(lambda: _student_like(policy_of(blank(), spec, config, 0, "")))
+        step, student = run.load_state(like, step)
+        return student_policy(student, spec, config, step, stored["data"]["name"])
+    step, state = run.load_state(eqx.filter_eval_shape(blank), step)
     return policy_of(state, spec, config, step, stored["data"]["name"])
 
 
@@ -241,6 +246,17 @@ def policy_of(state: TrainedState, spec: Spec, config: PolicyConfig, step: int, 
     value = None if learner.value is None else learner.value(state.learner)
     actor = learner.policy(state.learner) if state.average is None else state.average
     return TrainedPolicy(actor, state.standardise, spec, config, step, dataset, value)
+
+
+def student_policy(state: StudentState, spec: Spec, config: PolicyConfig, step: int, dataset: str) -> TrainedPolicy:
+    """The policy that a student has become; `config` is of the policy that it was."""
+    return TrainedPolicy(state.actor, state.standardise, spec, config, step, dataset, state.value)
+
+
+def _student_like(policy: TrainedPolicy) -> StudentState:
+    """A state of the shapes of a student that begins as `policy`."""
+    rows = jnp.zeros((policy.members, 2), jnp.int32)
+    return begun(policy.actor, policy.value, policy.standardise, rows, student_optimiser(1.0, 1))
 
 
 def _kept(actor: Any, i: int) -> Any:

@@ -71,6 +71,7 @@ def forecast_stages(
     }
     memory = {"dataset on the device": 2.0 * _bytes(data.transitions())}
     share = share_of(data.returns, data.lengths, least=1)  # of which follows what a planner does
+    spared = ", if dynamics are linear" if share >= config.planner.spare else ""
     if "world_model" in stages or "generate" in stages:
         settings = config.world_model
         networks, model, train = untrained(data, settings)
@@ -113,9 +114,10 @@ def forecast_stages(
             steps = len(plan) * config.policy.seeds * config.episodes * length
             seconds["evaluation"] = environment_seconds(data, env) * steps
             if config.plan and config.real_only and given is not None:
-                spared = share >= config.planner.spare  # unless the dynamics are linear
-                name = "planner, if dynamics are linear" if spared else "planner"
-                seconds[name] = planner_seconds(given, data, config) * config.policy.seeds * length
+                seconds[f"planner{spared}"] = planner_seconds(given, data, config) * config.policy.seeds * length
+        if "generate" in stages and config.distilled and config.real_only and given is not None:
+            states = config.distil.labels.count * config.policy.seeds
+            seconds[f"labels of the planner{spared}"] = planner_seconds(given, data, config) / config.episodes * states
     return _outcome(data, sizes, memory, seconds)
 
 

@@ -111,6 +111,12 @@ VERBS = {
         "scores of a planner in a world model, from scratch or from a policy",
         ("dawm plan runs/model --policy runs/iql --env Hopper-v5 --set planner.risk.measure=cvar",),
     ),
+    "distil": Verb(
+        "dawm.cli.distil",
+        "MODEL_DIR --policy DIR --out DIR",
+        "a policy that has learnt what a planner around it does",
+        ("dawm distil runs/model --policy runs/iql --out runs/iql-distil", "dawm eval runs/iql-distil --env Hopper-v5"),
+    ),
     "sweep": Verb(
         "dawm.cli.sweep",
         "SUITE.toml --out DIR",

@@ -12,7 +12,7 @@ from dawm.run.config import override, read_config_file
 
 # flag: the settings that it means
 MEANING = {
-    "seed": ("world_model.seed", "generate.seed", "policy.seed"),
+    "seed": ("world_model.seed", "generate.seed", "policy.seed", "distil.seed"),
     "world_model": ("world_model.model.kind",),
     "algo": ("policy.algo.kind",),
     "seeds": ("policy.seeds",),

@@ -15,6 +15,7 @@ from dawm.agents.priority import PriorityConfig
 from dawm.agents.targets import RiskConfig
 from dawm.errors import ConfigError, suggest
 from dawm.evaluate.calibrate import CalibrateConfig
+from dawm.planning.distil import DistilConfig
 from dawm.planning.play import PlayConfig
 from dawm.run.config import override, read_config_file
 from dawm.synth.generator import GenerateConfig
@@ -58,6 +59,8 @@ class RunConfig:
     bc: bool = True  # also behaviour cloning
     plan: bool = True  # also a planner around the learner on real data, where there is an environment to score it in
     planner: PlayConfig = field(default_factory=PlayConfig)
+    distilled: bool = True  # also the learner on real data after it imitated that planner; wherever there is one
+    distil: DistilConfig = field(default_factory=DistilConfig)
     env: str | None = None  # Gymnasium id; None takes the one that the data name, "none" does not evaluate
     episodes: int = 10  # per seed
     eval_every: int = 0  # policy updates between evaluations for the record; 0 evaluates the last checkpoint only

@@ -19,7 +19,7 @@ from dawm.errors import FileError
 STAGE_RESULTS = {
     "world_model": ("holdout", "calibration"),
     "synthetic": ("generation", "fidelity"),
-    "policy": ("scores",),
+    "policy": ("scores", "distil"),
 }
 
 PLAYED = {"planner": ("scores", "mean")}  # beside the policies of a run: something that acts and learnt nothing
@@ -71,6 +71,7 @@ SHAPES = {
         "numbers": ("score_interval", "return_interval"),
     },
 }
+SHAPES["distil.json"] = {"numbers": ("labels", "distance.before", "distance.after")}
 SHAPES["mean.json"] = SHAPES["scores.json"]  # of one planner around the mean of the seeds
 
 
@@ -128,6 +129,8 @@ class Stage:
         """What a policy was given beside the recorded transitions; nothing for the plain learner."""
         if self.plans_around:
             return ("planning",)
+        if self.config.get("distil"):
+            return ("imitating its planner",)
         policy, found = self.config.get("policy") or {}, ["synthetic"] if self.uses_synthetic else []
         if self.config.get("futures"):
             risk = policy.get("risk") or {}

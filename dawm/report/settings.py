@@ -96,6 +96,9 @@ def _stage_commands(record: RunRecord) -> list[tuple[str, list[str]]]:
 
 
 def _policy_command(policy: Stage, record: RunRecord, origin: str) -> list[str]:
+    if policy.config.get("distil"):
+        place = lambda key: os.path.normpath(policy.path / str(dig(policy.config, key, "path")))
+        return ["dawm", "distil", place("model"), "--policy", place("before"), "--out", str(policy.path)]
     words = ["dawm", "policy", origin, "--algo", policy.algorithm]
     if policy.uses_synthetic:
         path = (

@@ -137,6 +137,7 @@ def score_notes(record: RunRecord) -> Iterator[str]:
     yield from dict.fromkeys(filter(None, map(_draws, scored)))
     yield from dict.fromkeys(filter(None, map(_averages, scored)))
     yield from dict.fromkeys(filter(None, map(_spared, scored)))
+    yield from filter(None, (_imitated(policy) for policy in record.policies))
     if any("mean" in p.results for p in record.policies):
         yield (
             "The mean of the seeds is one controller for whoever wants one: a planner around the mean of what they do,"
@@ -157,6 +158,21 @@ def _spared(policy: Stage) -> str | None:
         return None
     why = policy.get("scores", "spared_because")
     return f"The planner left its policy alone: {why}." if why else "The planner left its policy alone."
+
+
+def _imitated(policy: Stage) -> str | None:
+    """What a policy that imitated its planner has learnt of it, in futures that it did not learn from."""
+    labels = numerals.numbers(policy.get("distil", "labels"))
+    gaps = [numerals.numbers(policy.get("distil", "distance", when)) for when in ("before", "after")]
+    if not labels or not all(gaps):
+        return None
+    before, after = (numerals.significant(sum(gap) / len(gap)) for gap in gaps)
+    return (
+        f"{policy_name(policy)}: a planner around it labelled {numerals.count(round(sum(labels) / len(labels)))} states"
+        " of the world model with what it does there, and the policy went on by imitating them. In futures kept apart"
+        f" it differs from the planner by {after} halves of the action range (root mean square), before by {before};"
+        " much of that is chance in what the planner finds."
+    )
 
 
 def _draws(policy: Stage) -> str | None:

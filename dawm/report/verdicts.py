@@ -29,10 +29,12 @@ FEW_SEEDS, FEW_EPISODES = 5, 10
 CAUSES = {  # what the headline is about: a learner (with it, without it) "reaches a mean of"
     "synthetic data": ("on real and synthetic data", "on real data alone"),
     "the planner": ("with a planner around it", "without"),
+    "imitating the planner": ("after it imitated that planner", "before"),
 }
 CAUSE_OF: dict[tuple[str, ...], str] = {
     ("synthetic",): "synthetic data",
     ("planning",): "the planner",
+    ("imitating its planner",): "imitating the planner",
 }  # by `Stage.additions`
 UNCLEAR = ("", "open")
 

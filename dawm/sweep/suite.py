@@ -41,6 +41,7 @@ further ones, in folders such as model-latent and synthetic-careful, say what di
     planner.planner.horizon = 5    # the settings of `dawm plan --set`
     model = "latent"
     policy = "td3bc-careful"       # a method that warms it up, every seed by itself; without one, `seeds` planners
+    # distil.labels.count = 5000   # not the planner plays, but that policy after it imitated it (`dawm distil`)
 
 A suite may begin with another, `extends = "core.toml"` (beside it): its own settings count over those, table by table.
 
@@ -61,6 +62,7 @@ from typing import Any
 from dawm.agents.config import PolicyConfig
 from dawm.errors import ConfigError, FileError
 from dawm.evaluate.calibrate import CalibrateConfig
+from dawm.planning.distil import DistilConfig
 from dawm.planning.play import PlayConfig
 from dawm.presets import RunConfig, load_preset, merge
 from dawm.run.config import from_dict
@@ -100,6 +102,7 @@ class Method:
     policy: Any = field(default_factory=dict)  # over the suite's; of a planner: the method that warms it up
     planner: dict[str, Any] | None = None  # settings of `dawm.planning.play.PlayConfig`
     model: str = PLAIN  # that a planner plans in, or that the targets of a learner look ahead in
+    distil: dict[str, Any] | None = None  # of a planner: its policy imitates it (`dawm.planning.distil.DistilConfig`)
 
     def __post_init__(self):
         if (self.algo is None) == (self.planner is None):
@@ -115,6 +118,10 @@ class Method:
             raise ValueError("a planner learns nothing, so it has no `ratio`, `synthetic` or `futures`")
         if self.planner is not None and not (isinstance(self.policy, str) or self.policy == {}):
             raise ValueError("`policy` of a planner is the name of a method")
+        if self.distil is not None and not self.warmed_by:
+            raise ValueError(
+                "`distil` is of a planner and the policy that imitates it: name both (`planner`, `policy`)"
+            )
 
     @property
     def looks_ahead(self) -> bool:
@@ -171,6 +178,14 @@ class Suite:
         if config.member:
             raise ConfigError(f"`methods.{name}.planner.member` cannot be set: every seed of the policy is scored.")
         return config
+
+    def distil_config(self, name: str) -> DistilConfig | None:
+        """How a planner is imitated; None where it plays itself. The seed is the suite's where none is named."""
+        given = self.method(name).distil
+        if given is None:
+            return None
+        from_dict(DistilConfig, given, f"methods.{name}.distil.")  # names what is wrong by its place
+        return merge(self.run_config(), {"distil": {"seed": self.seed} | given}).distil
 
     def world_model_config(self, name: str = PLAIN) -> WorldModelConfig:
         table = self.models.get(name, {})
@@ -270,6 +285,7 @@ def _check_method(suite: Suite, name: str) -> None:
     method = suite.method(name)
     if method.planner is not None:
         suite.play_config(name)
+        suite.distil_config(name)
         learners = [other for other in suite.methods if suite.method(other).planner is None]
         _require(method.model in (PLAIN, *suite.models), name, "model")
         _require(not method.warmed_by or method.warmed_by in learners, name, "policy", "as a learner")

@@ -3,8 +3,8 @@
 Every number belongs to the last checkpoint. `mean ± std` is over all episodes of all seeds. The IQM is over the means
 of the seeds; its interval comes from a nested bootstrap (seeds are drawn with replacement, then episodes in each), so
 it covers both sources of chance. With two seeds it is a rough guide; with one it covers the episodes only. The gain is
-the difference of IQMs to the same learner trained on real data alone, for a planner to the policy that warms it up,
-with the interval of that difference.
+the difference of IQMs to the same learner trained on real data alone, for a planner, or a policy that imitated it, to
+the policy that warms it up, with the interval of that difference.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _read_method(run: RunFolder) -> dict[str, Any]:
     method |= {"checkpoint": scores.get("checkpoint"), "episodes": scores["episodes"], "env": scores["env"]}
     method |= summarise(np.asarray(scores["returns"]), scores["references"])
     method["cost_rate"] = scores.get("cost_rate")
-    method["spared"] = scores.get("spared", False)  # a planner that left its policy alone
+    method.setdefault("spared", scores.get("spared", False))  # a planner that left its policy alone
     others = sorted(run.path.glob("scores-*.json"))
     return method | {"also": {p.stem.removeprefix("scores-"): _other(run, p.name) for p in others}}
 
@@ -107,7 +107,7 @@ def _learner_facts(run: RunFolder) -> dict[str, Any]:
     config = stored["policy"]
     ahead = config.get("expansion", {}).get("horizon")  # TD targets of several steps, in a world model
     added = {"futures": bool(stored.get("futures")), "thin": bool(config.get("thin")), "ahead": bool(ahead)}
-    return {
+    facts = {
         "algo": config["algo"]["kind"],
         "ratio": config.get("ratio", 0.0),
         "focus": config.get("focus", 1.0),
@@ -116,6 +116,10 @@ def _learner_facts(run: RunFolder) -> dict[str, Any]:
         "seeds": config["seeds"],
         "seconds": run.metrics.seconds(),
     }
+    if "distil" not in stored:
+        return facts
+    left = (run.read_json("distil.json") or {}).get("spared_because") is not None
+    return facts | {"added": ["distil"], "over": Path(stored["before"].get("path", "")).name, "spared": left}
 
 
 def _planner_facts(run: RunFolder) -> dict[str, Any]:
@@ -174,11 +178,11 @@ def _redraw(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def base_of(method: dict[str, Any], methods: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
     """What a method is compared with: the same learner on real data alone, which draws rows as the method does where
-    there is such a one, and uniformly otherwise; for a planner, what warms it up.
+    there is such a one, and uniformly otherwise; for a planner and for what imitated it, what warms it up.
 
     None for such a learner itself, and where there is no such method.
     """
-    if method["algo"] == "planner":
+    if "over" in method:
         return methods.get(method["over"] or "")
     plain = [m for m in methods.values() if m["algo"] == method["algo"] and _is_plain(m)]
     draws = (1.0,) if _is_plain(method) else (method["focus"], 1.0)
@@ -229,8 +233,8 @@ def _heading(tasks: list[dict[str, Any]]) -> str:
         "",
         "Last checkpoint of each run. Mean ± standard deviation is over all episodes of all seeds; the IQM is over the",
         "means of the seeds, with a 95 % interval from a bootstrap over seeds and, within them, episodes. The gain is",
-        "over the same learner on real data alone, of a planner over the policy that warms it up. No setting was",
-        "chosen per dataset.",
+        "over the same learner on real data alone, of a planner, or of a policy that imitated one, over the policy",
+        "that warms it up. No setting was chosen per dataset.",
     ]
     if unscored:
         lines += ["", f"Not finished: {', '.join(unscored)}."]

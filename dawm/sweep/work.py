@@ -24,6 +24,7 @@ from dawm.errors import ConfigError
 from dawm.evaluate.calibrate import calibrate_model
 from dawm.evaluate.score import score_policy
 from dawm.pipeline import identity, stored_futures, stored_model, stored_synthetic
+from dawm.planning.distil import distil
 from dawm.planning.play import score_planner
 from dawm.run.config import differences, from_dict, to_dict, without_none
 from dawm.run.folder import RunFolder
@@ -110,6 +111,8 @@ def _settings(sweep: Sweep, piece: Piece) -> dict[str, Any]:
     if (method := suite.method(name)).planner is None:
         return {"policy": suite.policy_config(name)}
     play, learner = suite.play_config(name), method.warmed_by
+    if (asked := suite.distil_config(name)) is not None:
+        return {"play": play, "distil": asked}
     seeds = suite.policy_config(learner).seeds if learner else suite.seeds
     return {"play": play, "members": play.planners(seeds)}
 
@@ -149,7 +152,7 @@ def _score(sweep: Sweep, piece: Piece, task: Task, data: Dataset, folder: Path) 
     if sweep.suite.method(piece.what).planner is None:
         _train_and_score(sweep, piece, task, data, folder, playing)
     else:
-        _plan_and_score(sweep, piece, task, data.info.env, folder, playing)
+        _plan_and_score(sweep, piece, task, data, folder, playing)
     scores = RunFolder(folder).read_json("scores.json")
     say(f"{piece.name}: return {scores['return_mean']:.1f}, score {scores['normalized_score']}")
 
@@ -165,21 +168,34 @@ def _train_and_score(
     if method.futures:
         futures = stored_futures(above / called("futures", method.futures), used_in=folder)
     model = stored_model(above / called("model", method.model), used_in=folder) if method.looks_ahead else None
-    run = RunFolder(folder)
-    if not run.finished:
+    if not RunFolder(folder).finished:
         train_policy(data, config, synthetic=synthetic, futures=futures, model=model, folder=folder)
+    _play(task, str(data.info.env), folder, playing)
+
+
+def _play(task: Task, env: str, folder: Path, playing: dict[str, Any]) -> None:
+    """The scores of the policy in a folder, those that are not there yet."""
     if not (folder / "scores.json").exists():
-        score_policy(folder, str(data.info.env), **playing)
-    for env in _missing(task, folder):
-        run.write_json(_scores_name(env), score_policy(load_policy(folder), env, **playing))
+        score_policy(folder, env, **playing)
+    for other in _missing(task, folder):
+        RunFolder(folder).write_json(_scores_name(other), score_policy(load_policy(folder), other, **playing))
 
 
-def _plan_and_score(sweep: Sweep, piece: Piece, task: Task, env: str, folder: Path, playing: dict[str, Any]) -> None:
-    """One planner for each seed of the policy that warms it up, or for each seed of the suite."""
-    suite, method, above = sweep.suite, sweep.suite.method(piece.what), folder.parents[1]
+def _plan_and_score(
+    sweep: Sweep, piece: Piece, task: Task, data: Dataset, folder: Path, playing: dict[str, Any]
+) -> None:
+    """One planner for each seed of the policy that warms it up, or for each seed of the suite; or that policy after it
+    imitated them.
+    """
+    suite, method, above, env = sweep.suite, sweep.suite.method(piece.what), folder.parents[1], str(data.info.env)
     model = stored_model(above / called("model", method.model), used_in=folder)
     policy = load_policy(folder.parent / method.warmed_by) if method.warmed_by else None
     config = suite.play_config(piece.what)
+    if policy is not None and (asked := suite.distil_config(piece.what)) is not None:
+        path = f"../{method.warmed_by}"
+        distil(model, data, policy, asked, config, folder=folder, policy_path=path)
+        _play(task, env, folder, playing)
+        return
     playing = playing | {
         "policy": policy,
         "policy_path": f"../{method.warmed_by}" if policy else None,

@@ -102,7 +102,7 @@ def generate(
     with a folder it resumes, and writes the fidelity report.
     """
     config = config or GenerateConfig()
-    _check_task(model, data)
+    model.require(data)
     _check_model(model, config, constraint)
     check_policy(policy, config.actions, (model.spec.obs_dim, model.spec.act_dim))
     split = split_log(data, model.config)
@@ -266,15 +266,6 @@ def _account(
         "fingerprint": synthetic.fingerprint,
         "bounds": {"act_low": synthetic.act_low.tolist(), "act_high": synthetic.act_high.tolist()},
     }
-
-
-def _check_task(model: TrainedModel, data: Dataset) -> None:
-    """Refuse data that the model was not trained on: the split by episode would no longer hold."""
-    if data.fingerprint != model.data["fingerprint"]:
-        raise ConfigError(
-            f"the world model was trained on `{model.data['name']}` ({model.data['origin']}), not on the dataset given"
-            f" (`{data.info.name}`): generation starts from the model's own training episodes."
-        )
 
 
 def _check_model(model: TrainedModel, config: GenerateConfig, constraint: Violation | None) -> None:

@@ -15,7 +15,7 @@ import jax.random as jr
 import numpy as np
 
 from dawm.data.dataset import Dataset
-from dawm.errors import FileError
+from dawm.errors import ConfigError, FileError
 from dawm.run import checkpoint
 from dawm.run.config import from_dict
 from dawm.run.folder import RunFolder
@@ -75,6 +75,14 @@ class TrainedModel:
     def dynamics(self, name: str = "model", members: int | None = None) -> Dynamics:
         """What planners and value expansion ask for steps; see `worldmodel.dynamics.dynamics_of`."""
         return dynamics_of(self, name, members)
+
+    def require(self, data: Dataset) -> None:
+        """Raise ConfigError of data that the model was not trained on: the split by episode would no longer hold."""
+        if data.fingerprint != self.data["fingerprint"]:
+            raise ConfigError(
+                f"the world model was trained on `{self.data['name']}` ({self.data['origin']}), not on the dataset"
+                f" given (`{data.info.name}`): futures start from the model's own training episodes."
+            )
 
     @cached_property
     def networks(self) -> Networks:

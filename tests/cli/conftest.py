@@ -31,6 +31,9 @@ inverse = {width = 8, depth = 1}
 ends = {width = 8, depth = 1}
 ensemble = {members = 2, width = 8, depth = 1}
 loop = {steps = 60, chunk = 10, save_every = 20}
+[distil]
+labels = {count = 32, futures = 8, length = 2}
+loop = {steps = 20, chunk = 10, save_every = 10}
 [calibrate]
 windows = 8
 samples = 4

@@ -22,13 +22,19 @@ def test_the_last_line_of_a_run_is_the_report_and_progress_goes_to_standard_erro
     assert (out / "report.html").is_file()
     assert (out / "finished").is_file()
     assert f"{log} is arrays:{log}" in done.stderr.splitlines()[0]
-    assert {p.name for p in (out / "policies").iterdir()} == {"bc", "iql", "iql-dawm", "iql-futures", "iql-plan"}
+    assert {p.name for p in (out / "policies").iterdir()} == {
+        *("bc", "iql", "iql-dawm", "iql-futures", "iql-plan", "iql-distil"),
+    }
     for policy in (out / "policies").iterdir():
         scores = json.loads((policy / "scores.json").read_text())
         assert (scores["env"], scores["episodes"], np.shape(scores["returns"])) == ("Pendulum-v1", 1, (2, 1))
     mean = json.loads((out / "policies" / "iql-plan" / "mean.json").read_text())
     assert np.shape(mean["returns"]) == (1, 1)  # one controller around both seeds
-    assert "IQL, planning, mean of the seeds" in (out / "report.html").read_text()
+    report = (out / "report.html").read_text()
+    assert "IQL, planning, mean of the seeds" in report
+    assert "IQL, imitating its planner" in report
+    assert "a planner around it labelled 32 states of the world model" in report
+    assert "iql-distil alone" in report
 
 
 def test_paths_between_stages_are_relative(reference):
@@ -103,7 +109,7 @@ def test_dry_run_measures_and_writes_nothing(dawm, log, tiny, tmp_path):
     assert result["sizes"]["window"] == [3, 5]
     assert result["sizes"]["parameters"]["diffusion"] > 1_000
     stages = {"one-step networks", "diffusion world model", "generation", "policy bc", "policy iql-dawm"}
-    stages |= {"planner, if dynamics are linear"}
+    stages |= {"planner, if dynamics are linear", "labels of the planner, if dynamics are linear"}
     assert set(result["seconds"]) >= stages
     assert min(result["seconds"].values()) > 0
     assert result["total_seconds"] == pytest.approx(sum(result["seconds"].values()))
@@ -181,6 +187,84 @@ def test_a_planner_around_all_seeds_of_a_policy(reference, tmp_path, capsys):
     assert main([*map(str, words), "--policy", str(out / "policies/iql"), "--out", str(tmp_path / "plan")]) == 0
     assert np.shape(json.loads(capsys.readouterr().out)["returns"]) == (1, 1)
     assert tomllib.loads((tmp_path / "plan/run.toml").read_text())["config"]["play"]["member"] == "mean"
+
+
+def test_a_policy_that_imitates_its_planner_is_a_policy_like_others(reference, tmp_path, capsys):
+    out, _ = reference
+    folder, before = tmp_path / "distilled", out / "policies/iql"
+    words = [
+        "distil",
+        out / "model",
+        "--policy",
+        before,
+        "--out",
+        folder,
+        "--labels",
+        "16",
+        "--mean",
+        "--json",
+        "--quiet",
+    ]
+    small = ("planner.horizon=2", "planner.candidates=4", "unknown=2", "labels.futures=8", "labels.length=2")
+    small += ("loop.steps=10", "loop.chunk=10", "learning_rate=0.01")
+    words += [w for s in small for w in ("--set", s)]
+    found = []
+    for _ in range(2):  # the second time it is read
+        assert main(list(map(str, words))) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[0] == found[1]
+    assert found[0]["labels"] == [16]  # of one planner for both seeds
+    assert np.shape(found[0]["distance"]["after"]) == (2,)
+    stored = tomllib.loads((folder / "run.toml").read_text())
+    assert stored["kind"] == "policy"
+    assert (stored["config"]["play"]["member"], stored["config"]["before"]["step"]) == ("mean", 60)
+    obs = np.zeros((4, 3), np.float32)
+    policies = [load_policy(before), load_policy(folder)]
+    assert not np.array_equal(*(p.mean(obs) for p in policies))
+    np.testing.assert_array_equal(*(np.asarray(p[1].worth(obs)) for p in policies))  # the critic is the same
+    assert main(["eval", str(folder), "--env", "Pendulum-v1", "--episodes", "1", "--json", "--quiet"]) == 0
+    assert np.shape(json.loads(capsys.readouterr().out)["returns"]) == (2, 1)
+    plan = ["plan", str(out / "model"), "--policy", str(folder), "--env", "Pendulum-v1", "--episodes", "1", "--quiet"]
+    assert main([*plan, "--set", "planner.horizon=2", "--set", "unknown=2"]) == 0
+    capsys.readouterr()
+
+
+def test_a_policy_that_its_planner_leaves_alone_stays_as_it_is(reference, tmp_path, capsys):
+    out, _ = reference
+    words = [
+        "distil",
+        out / "model",
+        "--policy",
+        out / "policies/iql",
+        "--out",
+        tmp_path / "left",
+        "--set",
+        "spare=0.01",
+    ]
+    assert main([*map(str, words), "--set", "climb=linear", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert "the policy is left as it is: " in shown.err
+    assert json.loads(shown.out)["labels"] == []
+    obs = np.ones((4, 3), np.float32)
+    before, after = (load_policy(folder) for folder in (out / "policies/iql", tmp_path / "left"))
+    np.testing.assert_array_equal(before[0](obs), after[0](obs))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "labels.length=0"], "length must be at least 1, got 0"),
+        (["--set", "labels.lenght=2"], "`labels.lenght`; did you mean `length`"),
+        (["--set", "planner.horizon=0"], "horizon must be at least 1"),
+        (["--set", "plannr.horizon=2"], "unknown setting `plannr.horizon`; did you mean `planner`"),
+    ],
+)
+def test_settings_of_imitation_that_cannot_be_are_named(reference, tmp_path, capsys, words, message):
+    out, _ = reference
+    given = ["distil", out / "model", "--policy", out / "policies/iql", "--out", tmp_path / "never"]
+    assert main([*map(str, given), *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "never").exists()
 
 
 @pytest.mark.slow

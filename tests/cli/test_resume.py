@@ -99,6 +99,23 @@ def test_a_planner_that_was_stopped_plays_again(reference, dawm, tmp_path):
     assert json.loads((planner / "scores.json").read_text()) == before
 
 
+def test_a_policy_that_was_stopped_while_it_imitated_goes_on_to_the_same_weights(reference, dawm, tmp_path):
+    """From the labels and the checkpoint that are there, and from nothing at all."""
+    copy = tmp_path / "run"
+    shutil.copytree(reference[0], copy)
+    student, name = copy / "policies" / "iql-distil", "policies/iql-distil/checkpoints/00000020.ckpt"
+    labels = sorted((student / "labels").iterdir())
+    assert len(labels) == 4  # two shards of each seed
+    for path in [student / "finished", student / "checkpoints" / "00000020.ckpt", *labels[1:]]:
+        path.unlink()
+    assert dawm("resume", student).stdout.strip() == str(student)
+    assert (copy / name).read_bytes() == (reference[0] / name).read_bytes()
+    shutil.rmtree(student)
+    (copy / "finished").unlink()
+    dawm("resume", copy)
+    assert (copy / name).read_bytes() == (reference[0] / name).read_bytes()
+
+
 def test_a_run_that_was_stopped_before_the_mean_of_the_seeds_played_goes_on_there(reference, dawm, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(reference[0], copy)

@@ -64,6 +64,8 @@ def finished(folder):
             ("planner.planner = { horizon = 2,", "planner.planner = { horizn = 2,"),
             "`methods.warm.planner.planner.horizn`; did you mean `horizon`",
         ),
+        (("labels = { count", "labels = { cuont"), "`methods.taught.distil.labels.cuont`; did you mean `count`"),
+        (('policy = "bc"\ndistil', "distil"), "`distil` is of a planner and the policy that imitates it"),
         (("planner.spare = 2", "planner.member = 1"), "`methods.warm.planner.member` cannot be set"),
         (('[synthetic.acted]\npolicy = "bc"', '[synthetic.acted]\npolicy = "warm"'), "as a learner on real data alone"),
         (('dynamics = "anchor" }', 'dynamics = "anchor" }\nmodel = "none"'), "`td3bc-ahead` names a `model`"),
@@ -89,6 +91,7 @@ def test_planners_come_after_their_model_and_their_policy(folder):
         "linear/model": ("linear/data",),
         "linear/bc": ("linear/data",),
         "linear/warm": ("linear/model", "linear/bc"),
+        "linear/taught": ("linear/model", "linear/bc"),
         "linear/cold": ("linear/model",),
         "linear/synthetic-acted": ("linear/model", "linear/bc"),
         "linear/td3bc-acted": ("linear/synthetic-acted",),
@@ -174,12 +177,14 @@ def test_planners_are_in_the_table_and_the_report(finished):
     assert methods["warm"]["gain"]["over"] == "bc"
     assert np.isclose(methods["warm"]["gain"]["value"], np.mean(scores["returns"]) - methods["bc"]["mean"])
     assert "gain" not in methods["cold"]
+    assert (methods["taught"]["gain"]["over"], methods["taught"]["algo"]) == ("bc", "bc")
     text = write_table(finished.out)
     assert f"| warm | – | {np.mean(scores['returns']):.1f} ± {np.std(scores['returns']):.1f} |" in text
     assert "20 updates, 2 seeds" in text
     report = write_report(finished.out / "linear").read_text()
     assert "BC, planning (warm)" in report
     assert "planner cold" in report
+    assert "BC, imitating its planner" in report
 
 
 def test_costs_of_steps_are_a_column_where_they_are_reported(finished, tmp_path):
@@ -220,11 +225,13 @@ def test_the_command_does_nothing_twice(finished, folder, capsys):
     words = ["sweep", str(folder / "tiny.toml"), "--out", str(finished.out), "--json"]
     assert main([*words, "--list"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert [p["done"] for p in listed["pieces"]] == [True] * 8
+    assert [p["done"] for p in listed["pieces"]] == [True] * 9
     assert main(words) == 0
     result = json.loads(capsys.readouterr().out)
-    assert (len(result["finished"]), result["done"], result["failed"], result["left"]) == (8, [], [], [])
-    assert [m["method"] for m in result["tasks"][0]["methods"]] == ["bc", "td3bc-ahead", "td3bc-acted", "cold", "warm"]
+    assert (len(result["finished"]), result["done"], result["failed"], result["left"]) == (9, [], [], [])
+    assert [m["method"] for m in result["tasks"][0]["methods"]] == [
+        *("bc", "taught", "td3bc-ahead", "td3bc-acted", "cold", "warm"),
+    ]
     assert json.loads((finished.out / "table.json").read_text())["tasks"] == result["tasks"]
 
 

@@ -47,6 +47,11 @@ planner.spare = 2
 planner.unknown = 2
 policy = "bc"
 
+[methods.taught]
+planner = { dynamics = "ensemble", planner = { horizon = 2, candidates = 6 }, spare = 2, unknown = 2 }
+policy = "bc"
+distil = { labels = { count = 12, futures = 4, length = 3 }, loop = { steps = 10, chunk = 10 } }
+
 [methods.cold]
 planner = { dynamics = "ensemble", planner = { horizon = 2, candidates = 6, refinements = 1 } }
 """
