@@ -48,6 +48,7 @@ _HOME = {
     "PlayConfig": "dawm.planning.play",
     "distil": "dawm.planning.distil",
     "DistilConfig": "dawm.planning.distil",
+    "LabelConfig": "dawm.planning.labels",
     # evidence
     "score_policy": "dawm.evaluate.score",
     "estimate_policy": "dawm.evaluate.estimate",
@@ -100,6 +101,7 @@ if TYPE_CHECKING:
     from dawm.pipeline import run_pipeline as run_pipeline
     from dawm.planning.distil import DistilConfig as DistilConfig
     from dawm.planning.distil import distil as distil
+    from dawm.planning.labels import LabelConfig as LabelConfig
     from dawm.planning.play import PlayConfig as PlayConfig
     from dawm.planning.play import make_planner as make_planner
     from dawm.planning.play import score_planner as score_planner

@@ -113,6 +113,8 @@ SMALLER = {
     "dawm.WorldModelConfig()": "tiny_model()",
     "transitions=100_000": "transitions=300, shard=64",
     "steps=50_000": "steps=10, chunk=10",
+    "count=10_000": "count=8, length=2, futures=4",
+    "steps=5_000": "steps=10, chunk=10",
     "episodes=10": "episodes=1",
 }
 

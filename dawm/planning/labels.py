@@ -39,9 +39,11 @@ class LabelConfig:
     begin: float = 0.25  # share of the futures that begin where an episode does; the others anywhere in one
 
     def __post_init__(self):
-        for name in ("count", "length", "futures"):
+        for name in ("count", "length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.futures < 2:
+            raise ValueError(f"futures must be at least 2, for one of ten is kept apart; got {self.futures}")
         if not 0 <= self.begin <= 1:
             raise ValueError(f"begin is a share of the futures, between 0 and 1; got {self.begin}")
 

@@ -128,7 +128,7 @@ def test_every_seed_learns_its_own_labels():
     [
         (LabelConfig(), "count", 0),
         (LabelConfig(), "length", 0),
-        (LabelConfig(), "futures", 0),
+        (LabelConfig(), "futures", 1),
         (LabelConfig(), "begin", 1.5),
         (DistilConfig(), "learning_rate", 0.0),
         (DistilConfig(), "batch_size", 0),
