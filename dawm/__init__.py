@@ -46,7 +46,7 @@ _HOME = {
     "make_planner": "dawm.planning.play",
     "score_planner": "dawm.planning.play",
     "PlayConfig": "dawm.planning.play",
-    "distil": "dawm.planning.distil",
+    "distil_planner": "dawm.planning.distil",
     "DistilConfig": "dawm.planning.distil",
     "LabelConfig": "dawm.planning.labels",
     # evidence
@@ -100,7 +100,7 @@ if TYPE_CHECKING:
     from dawm.pipeline import resume as resume
     from dawm.pipeline import run_pipeline as run_pipeline
     from dawm.planning.distil import DistilConfig as DistilConfig
-    from dawm.planning.distil import distil as distil
+    from dawm.planning.distil import distil_planner as distil_planner
     from dawm.planning.labels import LabelConfig as LabelConfig
     from dawm.planning.play import PlayConfig as PlayConfig
     from dawm.planning.play import make_planner as make_planner

@@ -34,7 +34,7 @@ from dawm.errors import ConfigError, DatasetError, DawmError, FileError
 from dawm.evaluate.calibrate import calibrate_model
 from dawm.evaluate.rollouts import rollout
 from dawm.evaluate.score import score_policy
-from dawm.planning.distil import DistilConfig, distil
+from dawm.planning.distil import DistilConfig, distil_planner
 from dawm.planning.play import PlayConfig, score_planner, spares, why_spared
 from dawm.presets import NO_ENVIRONMENT, RunConfig, acting_alone, load_preset, planner_of, policies_of
 from dawm.report.page import write_report
@@ -248,7 +248,7 @@ def distil_stage(out: Path, env: str | None, data: Dataset, config: RunConfig) -
         return
     if not RunFolder(folder).finished:
         policy = load_policy(out / "policies" / name)
-        distil(model, data, policy, config.distil, play, folder=folder, policy_path=f"../{name}")
+        distil_planner(model, data, policy, config.distil, play, folder=folder, policy_path=f"../{name}")
     if env is not None:
         score_stage(folder, env, config.episodes, data)
 
@@ -335,10 +335,10 @@ def resume(folder: str | Path, data: Any = None) -> Path:
         before = stored["before"]
         if "path" not in before:
             raise ConfigError(
-                f"`{folder}` was begun with a policy that has no folder: give it to dawm.distil again, with the same"
+                f"`{folder}` was begun with a policy that has no folder: give it to dawm.distil_planner again, with the same"
                 " folder."
             )
-        distil(
+        distil_planner(
             stored_model(folder / stored["model"]["path"], used_in=folder),
             dataset,
             load_policy(folder / before["path"], step=before["step"]),

@@ -31,7 +31,7 @@ def execute(flags: argparse.Namespace) -> Outcome:
 
     from dawm.agents.policy import load_policy
     from dawm.pipeline import recorded_data, stored_model
-    from dawm.planning.distil import DistilConfig, distil
+    from dawm.planning.distil import DistilConfig, distil_planner
     from dawm.planning.play import PlayConfig
     from dawm.run.config import override
     from dawm.run.folder import RunFolder
@@ -45,6 +45,8 @@ def execute(flags: argparse.Namespace) -> Outcome:
     play = override(PlayConfig(), around)
     model, policy = stored_model(flags.model, used_in=flags.out), load_policy(flags.policy)
     data = recorded_data(model.data, Path(flags.model), flags.data)
-    distil(model, data, policy, config, play, folder=flags.out, policy_path=os.path.relpath(flags.policy, flags.out))
+    distil_planner(
+        model, data, policy, config, play, folder=flags.out, policy_path=os.path.relpath(flags.policy, flags.out)
+    )
     found = RunFolder.open(flags.out, "policy").read_json("distil.json")
     return Outcome({"folder": flags.out, "seeds": policy.members} | found, flags.out)

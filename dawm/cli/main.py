@@ -113,7 +113,7 @@ VERBS = {
     ),
     "distil": Verb(
         "dawm.cli.distil",
-        "MODEL_DIR --policy DIR --out DIR",
+        "MODEL_DIR --out DIR",
         "a policy that has learnt what a planner around it does",
         ("dawm distil runs/model --policy runs/iql --out runs/iql-distil", "dawm eval runs/iql-distil --env Hopper-v5"),
     ),

@@ -62,7 +62,7 @@ class DistilConfig:
             )
 
 
-def distil(
+def distil_planner(
     model: TrainedModel,
     data: Dataset,
     policy: TrainedPolicy,

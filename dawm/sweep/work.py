@@ -24,7 +24,7 @@ from dawm.errors import ConfigError
 from dawm.evaluate.calibrate import calibrate_model
 from dawm.evaluate.score import score_policy
 from dawm.pipeline import identity, stored_futures, stored_model, stored_synthetic
-from dawm.planning.distil import distil
+from dawm.planning.distil import distil_planner
 from dawm.planning.play import score_planner
 from dawm.run.config import differences, from_dict, to_dict, without_none
 from dawm.run.folder import RunFolder
@@ -193,7 +193,7 @@ def _plan_and_score(
     config = suite.play_config(piece.what)
     if policy is not None and (asked := suite.distil_config(piece.what)) is not None:
         path = f"../{method.warmed_by}"
-        distil(model, data, policy, asked, config, folder=folder, policy_path=path)
+        distil_planner(model, data, policy, asked, config, folder=folder, policy_path=path)
         _play(task, env, folder, playing)
         return
     playing = playing | {
