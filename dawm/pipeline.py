@@ -335,8 +335,8 @@ def resume(folder: str | Path, data: Any = None) -> Path:
         before = stored["before"]
         if "path" not in before:
             raise ConfigError(
-                f"`{folder}` was begun with a policy that has no folder: give it to dawm.distil_planner again, with the same"
-                " folder."
+                f"`{folder}` was begun with a policy that has no folder: give it to dawm.distil_planner again, with the"
+                " same folder."
             )
         distil_planner(
             stored_model(folder / stored["model"]["path"], used_in=folder),
