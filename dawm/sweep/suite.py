@@ -130,6 +130,11 @@ class Method:
         return self.planner is None and isinstance(expansion, Mapping) and expansion.get("horizon", 0) > 0
 
     @property
+    def learns(self) -> bool:
+        """Whether it comes to a policy: a learner does, and what imitates a planner."""
+        return self.planner is None or self.distil is not None
+
+    @property
     def warmed_by(self) -> str:
         """The method whose policies warm a planner up; "" for none, and for a learner."""
         return self.policy if self.planner is not None and self.policy else ""
@@ -178,6 +183,17 @@ class Suite:
         if config.member:
             raise ConfigError(f"`methods.{name}.planner.member` cannot be set: every seed of the policy is scored.")
         return config
+
+    def seeds_of(self, name: str, above: tuple[str, ...] = ()) -> int:
+        """How many policies a method has, or how many play around one. Raises ConfigError where planners and what
+        imitates them go round in a circle.
+        """
+        if name in above:
+            raise ConfigError(f"`methods.{name}` plans around itself, by way of {', '.join(above)}.")
+        method = self.method(name)
+        if method.planner is None:
+            return self.policy_config(name).seeds
+        return self.seeds_of(method.warmed_by, (*above, name)) if method.warmed_by else self.seeds
 
     def distil_config(self, name: str) -> DistilConfig | None:
         """How a planner is imitated; None where it plays itself. The seed is the suite's where none is named."""
@@ -239,6 +255,8 @@ def read_suite(path: str | Path, hooks: Hooks = NO_HOOKS) -> Suite:
         raise ConfigError(f"no method can be called {', '.join(sorted(taken))}: these are stages of every suite.")
     for name in suite.methods:
         _check_method(suite, name)
+    for name in suite.methods:
+        suite.seeds_of(name)
     for name in suite.models:
         suite.world_model_config(name)
     for stage, check in (("synthetic", suite.generate_config), ("futures", suite.futures_config)):
@@ -286,7 +304,7 @@ def _check_method(suite: Suite, name: str) -> None:
     if method.planner is not None:
         suite.play_config(name)
         suite.distil_config(name)
-        learners = [other for other in suite.methods if suite.method(other).planner is None]
+        learners = [other for other in suite.methods if suite.method(other).learns]
         _require(method.model in (PLAIN, *suite.models), name, "model")
         _require(not method.warmed_by or method.warmed_by in learners, name, "policy", "as a learner")
         return

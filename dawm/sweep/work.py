@@ -108,13 +108,12 @@ def _settings(sweep: Sweep, piece: Piece) -> dict[str, Any]:
         return {"futures": suite.futures_config(name)}
     if stage != "method":
         return {}
-    if (method := suite.method(name)).planner is None:
+    if suite.method(name).planner is None:
         return {"policy": suite.policy_config(name)}
-    play, learner = suite.play_config(name), method.warmed_by
+    play = suite.play_config(name)
     if (asked := suite.distil_config(name)) is not None:
         return {"play": play, "distil": asked}
-    seeds = suite.policy_config(learner).seeds if learner else suite.seeds
-    return {"play": play, "members": play.planners(seeds)}
+    return {"play": play, "members": play.planners(suite.seeds_of(name))}
 
 
 def _results(sweep: Sweep, piece: Piece) -> list[str]:

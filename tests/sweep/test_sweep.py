@@ -64,6 +64,10 @@ def finished(folder):
             ("planner.planner = { horizon = 2,", "planner.planner = { horizn = 2,"),
             "`methods.warm.planner.planner.horizn`; did you mean `horizon`",
         ),
+        (
+            ('policy = "bc"\ndistil', 'policy = "taught"\ndistil'),
+            "`methods.taught` plans around itself, by way of taught",
+        ),
         (("labels = { count", "labels = { cuont"), "`methods.taught.distil.labels.cuont`; did you mean `count`"),
         (('policy = "bc"\ndistil', "distil"), "`distil` is of a planner and the policy that imitates it"),
         (("planner.spare = 2", "planner.member = 1"), "`methods.warm.planner.member` cannot be set"),
