@@ -119,6 +119,7 @@ def _learner_facts(run: RunFolder) -> dict[str, Any]:
     if "distil" not in stored:
         return facts
     left = (run.read_json("distil.json") or {}).get("spared_because") is not None
+    facts |= {"updates": None, "seconds": None}  # those of what it was before, and not what imitating it cost
     return facts | {"added": ["distil"], "over": Path(stored["before"].get("path", "")).name, "spared": left}
 
 
