@@ -21,10 +21,9 @@ from dawm.planning.distil import DistilConfig
 from dawm.planning.labels import LabelConfig, label_shard
 from dawm.planning.planner import Planner, PlannerConfig
 from dawm.run.loop import LoopConfig, fit
-from dawm.types import Prediction, Spec
+from dawm.types import Prediction
+from tests.planning.test_planner import COST, SPEC, A, B, riccati
 
-A, B, COST = 0.9, 0.5, 0.3
-SPEC = Spec(1, 1, (-2.0,), (2.0,))
 FEW = LabelConfig(count=60, length=5, futures=6, begin=0.5)
 
 
@@ -39,15 +38,6 @@ class Linear:
     def advance(self, obs, action, source, key):
         reward = -jnp.square(obs[..., 0]) - COST * jnp.square(action[..., 0])
         return Prediction(self.growth * obs + B * action, reward, jnp.full(reward.shape, self.ends))
-
-
-def riccati(horizon: int) -> float:
-    """The gain of the first action of the optimal plan of this length: a = -gain s."""
-    p = 0.0
-    for _ in range(horizon):
-        gain = B * p * A / (COST + B * B * p)
-        p = 1 + COST * gain**2 + p * (A - B * gain) ** 2
-    return gain
 
 
 def log() -> Dataset:
