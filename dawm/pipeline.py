@@ -35,7 +35,7 @@ from dawm.evaluate.calibrate import calibrate_model
 from dawm.evaluate.rollouts import rollout
 from dawm.evaluate.score import score_policy
 from dawm.planning.distil import DistilConfig, distil_planner
-from dawm.planning.play import PlayConfig, score_planner, spares, why_spared
+from dawm.planning.play import PlayConfig, score_planner, spares
 from dawm.presets import NO_ENVIRONMENT, RunConfig, acting_alone, load_preset, planner_of, policies_of
 from dawm.report.page import write_report
 from dawm.run.config import from_dict, to_dict
@@ -244,11 +244,10 @@ def distil_stage(out: Path, env: str | None, data: Dataset, config: RunConfig) -
     name = config.policy.algo.kind
     folder = out / "policies" / f"{name}-distil"
     model, play = stored_model(out / "model", used_in=folder), planner_of(config)
-    if why_spared(model, play):
+    if spares(model, play):
         return
-    if not RunFolder(folder).finished:
-        policy = load_policy(out / "policies" / name)
-        distil_planner(model, data, policy, config.distil, play, folder=folder, policy_path=f"../{name}")
+    policy = load_policy(out / "policies" / name)
+    distil_planner(model, data, policy, config.distil, play, folder=folder, policy_path=f"../{name}")
     if env is not None:
         score_stage(folder, env, config.episodes, data)
 

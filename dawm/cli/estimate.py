@@ -12,10 +12,7 @@ def flags(parser: Parser) -> None:
     parser.add_argument("policy", metavar="POLICY_DIR", help="run folder of `dawm policy`, or OUT/policies/NAME")
     parser.flag("--model", metavar="MODEL_DIR", help="a world model for the policy to live in")
     parser.flag("--data", metavar="DATASET", help="where the log is now, if it has moved")
-    parser.flag(
-        "--set", metavar="KEY=VALUE", action="append", default=[], dest="assignments",
-        help="as fqe.loop.steps=20000, fqe.members=8, model.starts=256, model.steps=500",
-    )  # fmt: skip
+    parser.assignments("as fqe.loop.steps=20000, fqe.members=8, model.starts=256, model.steps=500")
     parser.common()
 
 

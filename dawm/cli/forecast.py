@@ -109,15 +109,17 @@ def forecast_stages(
             measured[kind] = policy_seconds(data, replace(policy, ratio=0.0), ahead)
         seconds |= {f"policy {p.name}": measured[shape(p)] * p.config.loop.steps for p in plan}
         sizes["policies"] = {p.name: p.config.seeds for p in plan}
-        if "generate" in stages and (env := environment_of(data, config)) is not None:
+        env = environment_of(data, config) if "generate" in stages else None
+        if env is not None:
             length = data.info.horizon or int(data.lengths.max())
             steps = len(plan) * config.policy.seeds * config.episodes * length
             seconds["evaluation"] = environment_seconds(data, env) * steps
-            if config.plan and config.real_only and given is not None:
-                seconds[f"planner{spared}"] = planner_seconds(given, data, config) * config.policy.seeds * length
-        if "generate" in stages and config.distilled and config.real_only and given is not None:
-            states = config.distil.labels.count * config.policy.seeds
-            seconds[f"labels of the planner{spared}"] = planner_seconds(given, data, config) / config.episodes * states
+        played, asked = config.plan and env is not None, config.distilled and "generate" in stages
+        if (played or asked) and config.real_only and given is not None:
+            thinking = planner_seconds(given, data, config) * config.policy.seeds  # about a step of all episodes
+            seconds |= {f"planner{spared}": thinking * length} if played else {}
+            states = config.distil.labels.count / config.episodes
+            seconds |= {f"labels of the planner{spared}": thinking * states} if asked else {}
     return _outcome(data, sizes, memory, seconds)
 
 

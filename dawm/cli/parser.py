@@ -63,15 +63,16 @@ class Parser(argparse.ArgumentParser):
             settings.setdefault("action", "store_true")
         self.add_argument(*names, help=help, **settings)
 
+    def assignments(self, help: str) -> None:
+        """`--set KEY=VALUE`, any number of times."""
+        self.flag("--set", metavar="KEY=VALUE", action="append", default=[], dest="assignments", help=help)
+
     def common(self, *, settings: bool = False, dry_run: bool = False) -> None:
         """The flags that every command has, and those of the commands that have settings."""
         if settings:
             self.flag("--preset", metavar="NAME", help="fast, default or paper")
             self.flag("--config", metavar="FILE", help="settings over the preset's: TOML, JSON, or a run's run.toml")
-            self.flag(
-                "--set", metavar="KEY=VALUE", action="append", default=[], dest="assignments",
-                help="one setting over all of these, as policy.loop.steps=1000; repeatable",
-            )  # fmt: skip
+            self.assignments("one setting over all of these, as policy.loop.steps=1000; repeatable")
             self.flag("--seed", metavar="N", type=whole, help="seed of every stage (0)")
         if dry_run:
             self.flag("--dry-run", help="say sizes, parameters, memory and time (measured here), and stop")

@@ -18,10 +18,7 @@ def flags(parser: Parser) -> None:
     parser.flag("--episodes", metavar="N", type=whole, default=10, help="episodes (10)")
     parser.flag("--out", metavar="DIR", help="run folder for the settings and the scores")
     parser.flag("--seed", metavar="N", type=whole, default=10_000, help="seed of the first episode (10000)")
-    parser.flag(
-        "--set", metavar="KEY=VALUE", action="append", default=[], dest="assignments",
-        help="as planner.horizon=5, planner.search.kind=cem, planner.risk.measure=cvar, dynamics=anchor",
-    )  # fmt: skip
+    parser.assignments("as planner.horizon=5, planner.search.kind=cem, planner.risk.measure=cvar, dynamics=anchor")
     parser.common()
 
 

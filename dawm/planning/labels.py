@@ -25,6 +25,7 @@ from dawm.planning.planner import Planner
 from dawm.planning.play import Alone
 from dawm.run.checkpoint import write_whole
 from dawm.types import Dynamics
+from dawm.worldmodel.rollout import advance_rows
 
 PARTS = ("obs", "action", "future")
 
@@ -108,12 +109,9 @@ def _advanced(dynamics: Dynamics, obs: Array, action: Array, key: PRNGKeyArray) 
     """(next observations, whether they ended) of n futures, a multiple of the members; future i is of member i modulo
     their number from its first step to its last.
     """
-    n, m = len(obs), dynamics.count
     key_step, key_end = jr.split(key)
-    by_member = lambda x: jnp.swapaxes(x.reshape(-1, m, x.shape[-1]), 0, 1)
-    out = dynamics.advance(by_member(obs), by_member(action), jnp.full((m, n // m), -1), key_step)
-    following = jnp.swapaxes(out.next_obs, 0, 1).reshape(n, -1)
-    return following, jr.uniform(key_end, (n,)) < jnp.swapaxes(out.terminal_prob, 0, 1).reshape(n)
+    out = advance_rows(dynamics, obs, action, jnp.full(len(obs), -1), key_step)
+    return out.next_obs, jr.uniform(key_end, (len(obs),)) < out.terminal_prob
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def _rank(algo: str) -> tuple[int, str]:
 
 
 def _read_method(run: RunFolder) -> dict[str, Any]:
-    method = (_planner_facts if run.kind == "planner" else _learner_facts)(run)
+    method = _planner_facts(run) if run.kind == "planner" else _learner_facts(run) | _imitation_facts(run)
     provenance, scores = run.read_json("provenance.json") or {}, run.read_json("scores.json")
     method |= {key: provenance.get(key) for key in ("commit", "versions", "device")}
     method |= {"method": run.path.name, "finished": run.finished, "scored": scores is not None}
@@ -107,7 +107,7 @@ def _learner_facts(run: RunFolder) -> dict[str, Any]:
     config = stored["policy"]
     ahead = config.get("expansion", {}).get("horizon")  # TD targets of several steps, in a world model
     added = {"futures": bool(stored.get("futures")), "thin": bool(config.get("thin")), "ahead": bool(ahead)}
-    facts = {
+    return {
         "algo": config["algo"]["kind"],
         "ratio": config.get("ratio", 0.0),
         "focus": config.get("focus", 1.0),
@@ -116,11 +116,18 @@ def _learner_facts(run: RunFolder) -> dict[str, Any]:
         "seeds": config["seeds"],
         "seconds": run.metrics.seconds(),
     }
+
+
+def _imitation_facts(run: RunFolder) -> dict[str, Any]:
+    """What is otherwise with a policy that imitated a planner: its updates are not those of its settings, which are the
+    settings of what it was before.
+    """
+    stored = run.read_config()["config"]
     if "distil" not in stored:
-        return facts
+        return {}
     left = (run.read_json("distil.json") or {}).get("spared_because") is not None
-    facts |= {"updates": None, "seconds": None}  # those of what it was before, and not what imitating it cost
-    return facts | {"added": ["distil"], "over": Path(stored["before"].get("path", "")).name, "spared": left}
+    before = Path(stored["before"].get("path", "")).name
+    return {"added": ["distil"], "over": before, "spared": left, "updates": None, "seconds": None}
 
 
 def _planner_facts(run: RunFolder) -> dict[str, Any]:

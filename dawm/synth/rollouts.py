@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from dawm.agents.policy import RawActors, TrainedPolicy
 from dawm.errors import ConfigError, NumericalError
 from dawm.types import Dynamics, Segment, Start
+from dawm.worldmodel.rollout import advance_rows
 
 BLOCK = 1024  # futures in one compiled call, or a few more
 
@@ -68,9 +69,6 @@ def _lived(
     scale, low, high = (jnp.asarray(bound) for bound in policy.bounds[1:])
     members = jax.tree.leaves(eqx.filter(policy.actor, eqx.is_array))[0].shape[0]
     # future i is of member i mod m and of seed (i // m) mod seeds
-    by_member = lambda x: jnp.swapaxes(x.reshape(-1, m, *x.shape[1:]), 0, 1)
-    from_members = lambda x: jnp.swapaxes(x, 0, 1).reshape(n, *x.shape[2:])
-    own = by_member(source)
 
     def act(obs):
         grouped = jnp.swapaxes(obs.reshape(-1, members, m, obs.shape[-1]), 0, 1)
@@ -82,7 +80,7 @@ def _lived(
         action = act(obs)
         if noise > 0:
             action = jnp.clip(action + noise * scale * jr.normal(key_act, action.shape), low, high)
-        out = jax.tree.map(from_members, model.advance(by_member(obs), by_member(action), own, key_step))
+        out = advance_rows(model, obs, action, source, key_step)
         ends = jr.uniform(key_end, (n,)) < out.terminal_prob
         return out.next_obs, (out.next_obs, action, out.reward, ends)
 

@@ -63,7 +63,6 @@ def measure(
     return found
 
 
-@eqx.filter_jit
 def unknown_share(measured: dict[str, Any]) -> float:
     """What a one-step network leaves unknown of a change of state: the error of its first step over that of "nothing
     changes"; 0 where that was not measured. `measured` is what `measure` returns.
@@ -73,6 +72,7 @@ def unknown_share(measured: dict[str, Any]) -> float:
     return errors[0] / errors[1] if errors[0] is not None and errors[1] else 0.0
 
 
+@eqx.filter_jit
 def _measured(
     model: AbstractWorldModel, networks: Networks, windows: Windows, rows: Array, samples: int, key: PRNGKeyArray
 ) -> dict[str, Any]:

@@ -39,6 +39,19 @@ def outcomes(
     return jax.tree.map(lambda leaf: leaf.reshape(m, samples, n, *leaf.shape[2:]), out)
 
 
+def advance_rows(
+    model: Dynamics,
+    obs: Float[Array, "n obs"],
+    action: Float[Array, "n act"],
+    source: Int[Array, " n"],
+    key: PRNGKeyArray,
+) -> Prediction:
+    """(n, ...) outcomes of n steps, n a multiple of the members: row i is of member i modulo their number."""
+    by_member = lambda x: jnp.swapaxes(x.reshape(-1, model.count, *x.shape[1:]), 0, 1)
+    out = model.advance(by_member(obs), by_member(action), by_member(source), key)
+    return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), out)
+
+
 def by_blocks(
     call: Callable[..., Array], columns: Mapping[str, np.ndarray], key: PRNGKeyArray
 ) -> Float[np.ndarray, " n"]:
