@@ -11,6 +11,7 @@ where it was interrupted. Paths of one stage in the settings of another are rela
                                                                                        and around the mean of all
                                                               OUT/policies/ALGO-distil the learner after it imitated
                                                                                        that planner
+                                                              OUT/policies/ALGO-distil-plan  a planner around that
 """
 
 from __future__ import annotations
@@ -93,10 +94,13 @@ def run_pipeline(source: Any, config: RunConfig | None = None, *, out: str | Pat
         policy_stage(data, plan.config, folder, *given, ahead, env, config)
         if env is not None:
             score_stage(folder, env, config.episodes, data)
+    learner = config.policy.algo.kind
     if config.plan and config.real_only and env is not None:
-        plan_stage(out, env, data, config)
+        plan_stage(out, learner, env, data, config)
     if config.distilled and config.real_only:
-        distil_stage(out, env, data, config)
+        student = distil_stage(out, learner, env, data, config)
+        if config.plan and student is not None and env is not None:
+            plan_stage(out, student, env, data, config)
     report = write_report(out)
     run.finish()
     return report
@@ -197,9 +201,8 @@ def score_stage(folder: Path, env: str, episodes: int, data: Dataset) -> dict[st
     return scores
 
 
-def plan_stage(out: Path, env: str, data: Dataset, config: RunConfig) -> dict[str, Any]:
-    """The scores of a planner around each seed of the learner on real data, and of one around their mean."""
-    name = config.policy.algo.kind
+def plan_stage(out: Path, name: str, env: str, data: Dataset, config: RunConfig) -> dict[str, Any]:
+    """The scores of a planner around each seed of a policy of the run, and of one around their mean."""
     folder, policy = out / "policies" / f"{name}-plan", load_policy(out / "policies" / name)
     say(f"scoring {folder.name}: {config.episodes} episodes per seed in {env}")
     planner = planner_of(config)
@@ -237,19 +240,19 @@ def mean_stage(
     return scores
 
 
-def distil_stage(out: Path, env: str | None, data: Dataset, config: RunConfig) -> None:
-    """The learner on real data after it imitated planners around it, and its scores; nothing where these would leave
-    it alone.
+def distil_stage(out: Path, name: str, env: str | None, data: Dataset, config: RunConfig) -> str | None:
+    """A policy of the run after it imitated planners around it, and its scores; returns what it is called, or None
+    where planners would leave it alone.
     """
-    name = config.policy.algo.kind
     folder = out / "policies" / f"{name}-distil"
     model, play = stored_model(out / "model", used_in=folder), planner_of(config)
     if spares(model, play):
-        return
+        return None
     policy = load_policy(out / "policies" / name)
     distil_planner(model, data, policy, config.distil, play, folder=folder, policy_path=f"../{name}")
     if env is not None:
         score_stage(folder, env, config.episodes, data)
+    return folder.name
 
 
 def score_line(name: str, scores: Mapping[str, Any]) -> str:

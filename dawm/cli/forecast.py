@@ -120,6 +120,7 @@ def forecast_stages(
             seconds |= {f"planner{spared}": thinking * length} if played else {}
             states = config.distil.labels.count / config.episodes
             seconds |= {f"labels of the planner{spared}": thinking * states} if asked else {}
+            seconds |= {f"planner around what imitated it{spared}": thinking * length} if played and asked else {}
     return _outcome(data, sizes, memory, seconds)
 
 

@@ -59,7 +59,7 @@ class RunConfig:
     bc: bool = True  # also behaviour cloning
     plan: bool = True  # also a planner around the learner on real data, where there is an environment to score it in
     planner: PlayConfig = field(default_factory=PlayConfig)
-    distilled: bool = True  # also the learner on real data after it imitated that planner; wherever there is one
+    distilled: bool = True  # also the learner after it imitated that planner and, with `plan`, a planner around that
     distil: DistilConfig = field(default_factory=DistilConfig)
     env: str | None = None  # Gymnasium id; None takes the one that the data name, "none" does not evaluate
     episodes: int = 10  # per seed

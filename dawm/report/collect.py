@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,7 @@ class Stage:
     metrics: list[dict[str, Any]]
     results: dict[str, dict[str, Any]]  # "holdout", "generation", "fidelity", "scores": only those that were written
     finished: bool
+    around: Stage | None = None  # the policy that a planner deviates from, where it is one of the same run
 
     def get(self, result: str, *keys: str) -> Any:
         """The value at `keys` of a result file, or None where the file or a key is missing."""
@@ -105,10 +106,10 @@ class Stage:
     @property
     def algorithm(self) -> str:
         """The kind of learner: its `kind` in the configuration, or else what the folder is called; of a planner around
-        a policy, the name of that policy's folder.
+        a policy, that policy's.
         """
         if self.plans_around:
-            return self.plans_around
+            return self.around.algorithm if self.around else self.plans_around
         policy = self.config.get("policy")
         kinds = [v["kind"] for v in policy.values() if isinstance(v, Mapping) and "kind" in v] if policy else []
         return str(kinds[0]) if kinds else self.name.removesuffix("-dawm")
@@ -128,7 +129,7 @@ class Stage:
     def additions(self) -> tuple[str, ...]:
         """What a policy was given beside the recorded transitions; nothing for the plain learner."""
         if self.plans_around:
-            return ("planning",)
+            return (*(self.around.additions if self.around else ()), "planning")
         if self.config.get("distil"):
             return ("imitating its planner",)
         policy, found = self.config.get("policy") or {}, ["synthetic"] if self.uses_synthetic else []
@@ -203,8 +204,10 @@ def read_run(run_dir: str | Path) -> RunRecord:
         "data": _read_json(path / "data.json"),
     }
     if kind == "run":
-        policies = [_stage(p) for p in sorted((path / "policies").glob("*")) if p.is_dir()]
-        ordered = sorted((p for p in policies if p), key=lambda s: (s.algorithm != "bc", s.algorithm, s.uses_synthetic))
+        found = [_stage(p) for p in sorted((path / "policies").glob("*")) if p.is_dir()]
+        named = {stage.name: stage for stage in found if stage}
+        policies = [replace(stage, around=named.get(stage.plans_around)) for stage in named.values()]
+        ordered = sorted(policies, key=lambda s: (s.algorithm != "bc", s.algorithm, s.uses_synthetic))
         return RunRecord(
             **common, model=_stage(path / "model"), synthetic=_stage(path / "synthetic"), policies=tuple(ordered)
         )

@@ -13,7 +13,7 @@ well (it never sees more than the values it has). One seed has no variance and g
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,11 +30,13 @@ CAUSES = {  # what the headline is about: a learner (with it, without it) "reach
     "synthetic data": ("on real and synthetic data", "on real data alone"),
     "the planner": ("with a planner around it", "without"),
     "imitating the planner": ("after it imitated that planner", "before"),
+    "planning around the imitation": ("with a planner around what imitated one", "without either"),
 }
 CAUSE_OF: dict[tuple[str, ...], str] = {
     ("synthetic",): "synthetic data",
     ("planning",): "the planner",
     ("imitating its planner",): "imitating the planner",
+    ("imitating its planner", "planning"): "planning around the imitation",
 }  # by `Stage.additions`
 UNCLEAR = ("", "open")
 
@@ -139,16 +141,16 @@ def headline(record: RunRecord) -> Verdict:
     found = [c for group in groups.values() for c in group]
     text = " ".join([*(_sentence(c, record) for c in found), *_yardsticks(record)])
     if all(c.interval is None for c in found):
-        return Verdict(f"One seed cannot tell whether {' or '.join(groups)} helped", text, "open")
+        return Verdict(f"One seed cannot tell whether {_listed(groups, 'or')} helped", text, "open")
     effects: dict[tuple[str, str], list[str]] = {}  # what caused the same effect is named together
     for cause, group in groups.items():
         effects.setdefault(_effect(group), []).append(cause)
     unclear = effects.pop(UNCLEAR, [])
-    parts = [f"{' and '.join(causes)} {words}" for (words, _), causes in effects.items()]
+    parts = [f"{_listed(causes, 'and')} {words}" for (words, _), causes in effects.items()]
     if unclear:
         many = max(len(groups[cause]) for cause in unclear)
         on = f" on {_plural(many, 'learner')}" if many > 1 else ""
-        parts.append(f"no clear effect of {' or '.join(unclear)}{on}")
+        parts.append(f"no clear effect of {_listed(unclear, 'or')}{on}")
     title, tones = _sentence_case("; ".join(parts)), {tone for _, tone in effects}
     cloned, helped = _cloned(record), [c.with_mean for c in found if c.helped]
     if helped and cloned is not None and cloned > max(helped):
@@ -165,6 +167,12 @@ def _effect(group: list[Comparison]) -> tuple[str, str]:
         return ("helped", "good") if won else ("hurt", "bad")
     words = f"helped {won} of {len(group)} learners" + (f" and hurt {lost}" if lost else "")
     return words, "good" if won == len(group) else "bad" if lost and not won else "open"
+
+
+def _listed(words: Iterable[str], last: str) -> str:
+    """'a, b and c'."""
+    *others, end = words
+    return f"{', '.join(others)} {last} {end}" if others else end
 
 
 def _sentence_case(text: str) -> str:

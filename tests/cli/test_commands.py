@@ -23,16 +23,18 @@ def test_the_last_line_of_a_run_is_the_report_and_progress_goes_to_standard_erro
     assert (out / "finished").is_file()
     assert f"{log} is arrays:{log}" in done.stderr.splitlines()[0]
     assert {p.name for p in (out / "policies").iterdir()} == {
-        *("bc", "iql", "iql-dawm", "iql-futures", "iql-plan", "iql-distil"),
+        *("bc", "iql", "iql-dawm", "iql-futures", "iql-plan", "iql-distil", "iql-distil-plan"),
     }
     for policy in (out / "policies").iterdir():
         scores = json.loads((policy / "scores.json").read_text())
         assert (scores["env"], scores["episodes"], np.shape(scores["returns"])) == ("Pendulum-v1", 1, (2, 1))
-    mean = json.loads((out / "policies" / "iql-plan" / "mean.json").read_text())
-    assert np.shape(mean["returns"]) == (1, 1)  # one controller around both seeds
+    for planner in ("iql-plan", "iql-distil-plan"):
+        mean = json.loads((out / "policies" / planner / "mean.json").read_text())
+        assert np.shape(mean["returns"]) == (1, 1)  # one controller around both seeds
     report = (out / "report.html").read_text()
     assert "IQL, planning, mean of the seeds" in report
     assert "IQL, imitating its planner" in report
+    assert "IQL, imitating its planner, planning, mean of the seeds" in report
     assert "a planner around it labelled 32 states of the world model" in report
     assert "iql-distil alone" in report
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -218,6 +219,39 @@ def test_a_planner_is_compared_with_the_policy_that_it_plans_around(run):
     begun = f"dawm plan {run.resolve() / 'model'} --policy {policies.resolve() / 'td3bc'} --env Hopper-v5"
     assert words["Planner td3bc-plan alone"].startswith(begun)
     assert "--policy" not in words["Planner alone alone"]
+
+
+@pytest.mark.parametrize(
+    ("imitated", "again", "title"),
+    [
+        (BETTER, BEST, "The planner, imitating the planner and planning around the imitation helped"),
+        (
+            UNCLEAR,
+            BEST,
+            "The planner and planning around the imitation helped; no clear effect of imitating the planner",
+        ),
+        (WORSE, WORSE, "The planner helped; imitating the planner and planning around the imitation hurt"),
+    ],
+)
+def test_a_planner_around_what_imitated_one_is_judged_beside_both(run, imitated, again, title):
+    policies = run / "policies"
+    shutil.rmtree(policies / "td3bc-dawm")
+    around = {"model": {"path": "../../model"}, "env": "Hopper-v5"}
+    begin(policies / "td3bc-plan", "planner", around | {"policy": {"path": "../td3bc", "step": 7}})
+    begin(policies / "td3bc-distil-plan", "planner", around | {"policy": {"path": "../td3bc-distil", "step": 7}})
+    learner = tomllib.loads((policies / "td3bc" / "run.toml").read_text())["config"]
+    begin(policies / "td3bc-distil", "policy", learner | {"distil": {"seed": 0}, "before": {"path": "../td3bc"}})
+    found = {"td3bc": PLAIN, "td3bc-plan": BETTER, "td3bc-distil": imitated, "td3bc-distil-plan": again}
+    for name, returns in found.items():
+        if name != "td3bc":
+            shutil.copy(policies / "td3bc" / "scores.json", policies / name / "scores.json")
+        set_returns(run, name, returns)
+    record = read_run(run)
+    assert headline(record).title == title
+    assert "TD3+BC with a planner around what imitated one reaches a mean of" in headline(record).text
+    assert "TD3+BC, imitating its planner, planning" in markdown_scores(record)
+    line = dict(commands(record))["Planner td3bc-distil-plan alone"]
+    assert f"--policy {policies.resolve() / 'td3bc-distil'}" in line
 
 
 def test_of_a_planner_that_spared_its_policy_there_is_nothing_to_judge(run):
