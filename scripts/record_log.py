@@ -1,20 +1,21 @@
-"""Record the dataset that ships with the package: the replay buffer of SAC on Hopper-v5, until its policy is medium.
+"""Record a medium-replay log: the replay buffer of SAC until its policy is medium. The dataset that ships is one.
 
 A true medium-replay set in the sense of Fu et al. 2020 (D4RL): every transition that the learner saw, in order, from
 its first random step to the moment when its policy reached the medium level. How, exactly:
 
-- environment: Gymnasium's `Hopper-v5`, no wrappers but the 1000-step time limit;
+- environment: Gymnasium's (`Hopper-v5`), no wrappers but its time limit;
 - learner: SAC of SBX (stable-baselines on JAX), its default settings but for `SETTINGS` below: two hidden layers of 128
   units, batches of 128 and two gradient steps per environment step, about four times less work than the default for
   each step; layer normalisation in the critics and 5,000 random first steps; one seed;
 - every 5,000 steps the deterministic policy plays 10 episodes in a second environment; the recording stops at the first
-  evaluation whose mean return is at least a quarter of D4RL's expert reference for Hopper (3234.3 / 4 = 809);
+  evaluation whose mean return is at least a share of D4RL's expert reference (a quarter; 3234.3 / 4 = 809 for Hopper);
 - the unfinished last episode is kept and ends as a cut recording, not as a terminal.
 
     pip install -e '.[record]'
-    python scripts/record_demo.py --out dawm/assets/hopper-medium-replay.h5
+    python scripts/record_log.py --out dawm/assets/hopper-medium-replay.h5
+    python scripts/record_log.py --env Walker2d-v5 --share 0.333 --most 200000 --out walker2d-medium-replay.h5
 
-SBX and MuJoCo decide the numbers bit by bit, so other versions give a different (equally valid) file; the versions that
+The file that ships names this script `record_demo.py`, as it was called then. SBX and MuJoCo decide the numbers bit by bit, so other versions give a different (equally valid) file; the versions that
 made the shipped file are stored in it.
 """
 
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import dataclasses
 import json
 import platform
 from importlib.metadata import version
@@ -30,11 +32,11 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
-EXPERT_RETURN = 3234.3  # D4RL's expert reference for Hopper (infos.py)
-MEDIUM_RETURN = EXPERT_RETURN / 4
+import dawm
+from dawm.data import references
+
 EVALUATE_EVERY = 5_000
 EPISODES = 10
-MOST_STEPS = 110_000
 SETTINGS = {
     "batch_size": 128,
     "gradient_steps": 2,
@@ -69,9 +71,9 @@ class Recorder(gymnasium.Wrapper):
         return floats | flags
 
 
-def mean_return(model, seed: int) -> float:
+def mean_return(model, env_id: str, seed: int) -> float:
     """Mean return of the deterministic policy over `EPISODES` episodes."""
-    env, returns = gymnasium.make("Hopper-v5"), []
+    env, returns = gymnasium.make(env_id), []
     for episode in range(EPISODES):
         obs, _ = env.reset(seed=seed + episode)
         total, over = 0.0, False
@@ -83,28 +85,34 @@ def mean_return(model, seed: int) -> float:
     return float(np.mean(returns))
 
 
-def record(seed: int) -> tuple[dict[str, np.ndarray], list[dict]]:
-    """Train SAC until it is medium; every transition, and the evaluations on the way."""
+def record(env_id: str, medium: float, most: int, seed: int) -> tuple[dict[str, np.ndarray], list[dict]]:
+    """Train SAC until its return is `medium`, or for `most` steps; every transition, and the evaluations on the way."""
     from sbx import SAC
 
-    env = Recorder(gymnasium.make("Hopper-v5"))
+    env = Recorder(gymnasium.make(env_id))
     model = SAC("MlpPolicy", env, seed=seed, verbose=0, **copy.deepcopy(SETTINGS))  # SAC writes into its policy_kwargs
     history: list[dict] = []
-    while not history or (history[-1]["return"] < MEDIUM_RETURN and history[-1]["steps"] < MOST_STEPS):
+    while not history or (history[-1]["return"] < medium and history[-1]["steps"] < most):
         model.learn(EVALUATE_EVERY, reset_num_timesteps=not history)
-        history.append({"steps": len(env.rows["reward"]), "return": mean_return(model, seed=10_000)})
+        history.append({"steps": len(env.rows["reward"]), "return": mean_return(model, env_id, seed=10_000)})
         print(history[-1], flush=True)
     return env.arrays(), history
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", default="Hopper-v5", help="one that D4RL has references for (Hopper-v5)")
+    parser.add_argument("--share", type=float, default=0.25, help="of the expert's return, which is medium (0.25)")
+    parser.add_argument("--most", type=int, default=110_000, help="steps, at most (110000)")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--raw", type=Path, help="keep the recorded arrays here too (npz)")
     args = parser.parse_args()
 
-    arrays, history = record(args.seed)
+    known = references.find("", args.env)
+    if known is None:
+        parser.error(f"no expert's return is known for {args.env}")
+    arrays, history = record(args.env, args.share * known.high, args.most, args.seed)
     facts = {
         "history": history,
         "seed": args.seed,
@@ -114,19 +122,14 @@ def main() -> None:
     }
     if args.raw:
         np.savez(args.raw, facts=json.dumps(facts), **arrays)
-    save_dataset(arrays, facts, args.out)
+    save_dataset(arrays, args.env, facts, args.out)
 
 
-def save_dataset(arrays: dict[str, np.ndarray], facts: dict, out: Path) -> None:
+def save_dataset(arrays: dict[str, np.ndarray], env_id: str, facts: dict, out: Path) -> None:
     """Write the recorded arrays in dawm's own file layout."""
-    import dataclasses
-
-    import dawm
-
-    data = dawm.load(arrays, env="Hopper-v5")
-    info = dataclasses.replace(
-        data.info, name="hopper-medium-replay", details={"recorded_by": "scripts/record_demo.py"} | facts
-    )
+    data = dawm.load(arrays, env=env_id)
+    name = f"{env_id.partition('-')[0].lower()}-medium-replay"
+    info = dataclasses.replace(data.info, name=name, details={"recorded_by": "scripts/record_log.py"} | facts)
     data = dataclasses.replace(data, info=info)
     data.save(out)
     print(data.summary())
