@@ -33,6 +33,8 @@ from dawm.data.registry import load
 from dawm.data.validate import require_usable
 from dawm.errors import ConfigError, DatasetError, DawmError, FileError
 from dawm.evaluate.calibrate import calibrate_model
+from dawm.evaluate.estimate import EstimateConfig, estimate_policy
+from dawm.evaluate.fqe import FQEConfig
 from dawm.evaluate.rollouts import rollout
 from dawm.evaluate.score import score_policy
 from dawm.planning.distil import DistilConfig, distil_planner
@@ -97,10 +99,14 @@ def run_pipeline(source: Any, config: RunConfig | None = None, *, out: str | Pat
     learner = config.policy.algo.kind
     if config.plan and config.real_only and env is not None:
         plan_stage(out, learner, env, data, config)
+    trained = [plan.name for plan in plans]
     if config.distilled and config.real_only:
         student = distil_stage(out, learner, env, data, config)
         if config.plan and student is not None and env is not None:
             plan_stage(out, student, env, data, config)
+        trained += [] if student is None else [student]
+    if config.estimated:
+        estimate_stage(out, trained, data, config)
     report = write_report(out)
     run.finish()
     return report
@@ -253,6 +259,24 @@ def distil_stage(out: Path, name: str, env: str | None, data: Dataset, config: R
     if env is not None:
         score_stage(folder, env, config.episodes, data)
     return folder.name
+
+
+def estimate_stage(out: Path, names: list[str], data: Dataset, config: RunConfig) -> None:
+    """What policies of the run are worth in the world model, beside their scores or in place of them; nothing where
+    that is known already.
+    """
+    settings = EstimateConfig(FQEConfig(discount=config.estimate.discount), config.estimate)
+    model, told = TrainedModel.load(out / "model"), False
+    for name in names:
+        run = RunFolder.open(out / "policies" / name, "policy")
+        stored = run.read_json("estimates.json") or {}
+        known = stored.get("checkpoint"), (stored.get("model") or {}).get("fingerprint"), stored.get("settings", {})
+        if known[:2] == (run.checkpoints()[-1], model.fingerprint) and known[2].get("model") == to_dict(settings.model):
+            continue
+        if not told:
+            say(f"estimating what {len(names)} policies are worth in the world model")
+            told = True
+        estimate_policy(run.path, data, settings, model=model, fitted=False)
 
 
 def score_line(name: str, scores: Mapping[str, Any]) -> str:

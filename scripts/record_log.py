@@ -15,7 +15,9 @@ its first random step to the moment when its policy reached the medium level. Ho
     python scripts/record_log.py --out dawm/assets/hopper-medium-replay.h5
     python scripts/record_log.py --env Walker2d-v5 --share 0.333 --most 200000 --out walker2d-medium-replay.h5
 
-The file that ships names this script `record_demo.py`, as it was called then. SBX and MuJoCo decide the numbers bit by bit, so other versions give a different (equally valid) file; the versions that
+The file that ships names this script `record_demo.py`, as it was called then.
+
+SBX and MuJoCo decide the numbers bit by bit, so other versions give a different (equally valid) file; the versions that
 made the shipped file are stored in it.
 """
 

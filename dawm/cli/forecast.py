@@ -1,7 +1,8 @@
 """`--dry-run`: sizes, parameters, memory and time before anything is begun.
 
 Times are measured, not guessed: a few updates of each stage and a few futures are compiled and run here on the real
-data, then multiplied. What is not counted: how the machine's load changes, and evaluations during training.
+data, then multiplied. What is not counted: how the machine's load changes, evaluations during training, and the
+seconds that estimates of the policies take.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ from dawm.data.dataset import Dataset
 from dawm.errors import ConfigError
 from dawm.evaluate.fqe import FQEConfig, fitted_values
 from dawm.evaluate.imagined import ImagineConfig, imagined_returns
+from dawm.evaluate.trust import TRUST
 from dawm.run.config import to_dict
 from dawm.run.folder import RunFolder
-from dawm.worldmodel.base import require_dynamics
 from dawm.worldmodel.trained import TrainedModel
 
 NORMAL = 1.96  # standard errors to each side of a 95 % interval
@@ -45,18 +45,20 @@ def estimate_policy(
     config: EstimateConfig | None = None,
     *,
     model: TrainedModel | None = None,
+    fitted: bool = True,
 ) -> dict[str, Any]:
-    """Estimates for every seed of the policy: `fqe`, and `model` where one is given; lists over seeds.
+    """Estimates for every seed of the policy: `fqe` unless `fitted` is false, and `model` where one is given.
 
-    Each has `value`, `low`, `high` (95 %); that of the model also `left`, the share of its futures that left the log.
-    `log` is the discounted return of the recorded episodes. From a run folder, also written to its `estimates.json`.
-    Raises ConfigError where the policy, the data and the model are not of one task.
+    Each has lists over seeds: `value`, `low`, `high` (95 %); that of the model also `left`, the share of its futures
+    that left the log. `log` is the discounted return of the recorded episodes, `model.log` that of as many steps as
+    futures have; `model.linear` says whether the log told the model that its dynamics are. From a run folder, also
+    written to its `estimates.json`. Raises ConfigError where the policy, the data and the model are not of one task.
     """
     config = config or EstimateConfig()
+    if model is None and not fitted:
+        raise ConfigError("there is nothing to estimate by: give a world model, or leave `fitted` true.")
     folder = None if isinstance(policy, TrainedPolicy) else RunFolder.open(policy, "policy")
     trained = policy if isinstance(policy, TrainedPolicy) else load_policy(policy)
-    if model is not None:
-        require_dynamics(model.config.model, "a policy that lives in it")
     _check_task(trained, data, model)
     recorded = data.return_to_go(config.fqe.discount)[data.episode_starts]
     result = {
@@ -66,8 +68,9 @@ def estimate_policy(
         "discount": config.fqe.discount,
         "settings": to_dict(config),
         "log": float(recorded.mean()),
-        "fqe": _by_fqe(trained, data, config.fqe),
     }
+    if fitted:
+        result["fqe"] = _by_fqe(trained, data, config.fqe)
     if model is not None:
         result["model"] = _by_model(trained, data, model, config.model)
     if folder is not None:
@@ -81,18 +84,27 @@ def _by_fqe(policy: TrainedPolicy, data: Dataset, config: FQEConfig) -> dict[str
     return _interval(found.mean(1), found.std(1, ddof=1))
 
 
-def _by_model(
-    policy: TrainedPolicy, data: Dataset, trained: TrainedModel, config: ImagineConfig
-) -> dict[str, list[float]]:
+def _by_model(policy: TrainedPolicy, data: Dataset, trained: TrainedModel, config: ImagineConfig) -> dict[str, Any]:
     values, errors, left = [], [], []
+    dynamics = trained.dynamics(config.dynamics)
     for member in range(policy.members):
-        returns, lost = imagined_returns(trained.model, policy[member].traced, data, config)
+        returns, lost = imagined_returns(dynamics, policy[member].traced, data, config)
         between = returns.mean(1).std(ddof=1) if len(returns) > 1 else 0.0  # members of the model
         within = returns.mean(0).std(ddof=1) / np.sqrt(returns.shape[1])  # first states
         values.append(returns.mean())
         errors.append(np.hypot(between, within))
         left.append(float(lost.mean()))
-    return _interval(np.asarray(values), np.asarray(errors)) | {"left": left}
+    found = _interval(np.asarray(values), np.asarray(errors)) | {"left": left}
+    linear = config.dynamics == "anchor" and trained.networks.anchor.extrapolates
+    return found | {"log": _recorded(data, config), "linear": linear, "fingerprint": trained.fingerprint}
+
+
+def _recorded(data: Dataset, config: ImagineConfig) -> float:
+    """The mean discounted return of the first `steps` of the recorded episodes."""
+    after = np.minimum(np.arange(config.steps)[:, None], data.lengths - 1)
+    rows = data.episode_starts + after
+    counts = np.arange(config.steps)[:, None] < data.lengths
+    return float((config.discount ** np.arange(config.steps) @ (counts * data.reward[rows])).mean())
 
 
 def _interval(value: np.ndarray, error: np.ndarray) -> dict[str, list[float]]:
@@ -121,4 +133,6 @@ def verdict(found: dict[str, Any]) -> list[str]:
         if part.get("left") is not None and (left := float(np.mean(part["left"]))) > 0:
             line += f"; {left:.0%} of the futures left what the log holds, and count as its worst"
         lines.append(line)
+    if "model" in found:
+        lines.append(TRUST[bool(found["model"]["linear"])])
     return lines

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -26,8 +27,9 @@ from dawm.types import Dynamics
 
 @dataclass(frozen=True)
 class ImagineConfig:
-    """How many futures, and how long."""
+    """How many futures, how long, and in which dynamics of a trained model (`worldmodel/dynamics.py`)."""
 
+    dynamics: Literal["anchor", "ensemble", "model"] = "anchor"
     starts: int = 64  # first states of episodes, drawn with replacement; each is lived through by every member
     steps: int = 300
     discount: float = 0.99

@@ -15,6 +15,7 @@ from dawm.agents.priority import PriorityConfig
 from dawm.agents.targets import RiskConfig
 from dawm.errors import ConfigError, suggest
 from dawm.evaluate.calibrate import CalibrateConfig
+from dawm.evaluate.imagined import ImagineConfig
 from dawm.planning.distil import DistilConfig
 from dawm.planning.play import PlayConfig
 from dawm.run.config import override, read_config_file
@@ -61,6 +62,8 @@ class RunConfig:
     planner: PlayConfig = field(default_factory=PlayConfig)
     distilled: bool = True  # also the learner after it imitated that planner and, with `plan`, a planner around that
     distil: DistilConfig = field(default_factory=DistilConfig)
+    estimated: bool = True  # also what every policy is worth in the world model, for whoever has no environment
+    estimate: ImagineConfig = field(default_factory=ImagineConfig)
     env: str | None = None  # Gymnasium id; None takes the one that the data name, "none" does not evaluate
     episodes: int = 10  # per seed
     eval_every: int = 0  # policy updates between evaluations for the record; 0 evaluates the last checkpoint only

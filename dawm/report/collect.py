@@ -19,7 +19,7 @@ from dawm.errors import FileError
 STAGE_RESULTS = {
     "world_model": ("holdout", "calibration"),
     "synthetic": ("generation", "fidelity"),
-    "policy": ("scores", "distil"),
+    "policy": ("scores", "distil", "estimates"),
 }
 
 PLAYED = {"planner": ("scores", "mean")}  # beside the policies of a run: something that acts and learnt nothing
@@ -70,6 +70,11 @@ SHAPES = {
         ),
         "numbers": ("score_interval", "return_interval"),
     },
+}
+SHAPES["estimates.json"] = {
+    "object": ("model", "fqe"),
+    "number": ("discount", "log", "model.log"),
+    "numbers": ("model.left", *(f"{by}.{key}" for by in ("model", "fqe") for key in ("value", "low", "high"))),
 }
 SHAPES["distil.json"] = {"numbers": ("labels", "distance.before", "distance.after")}
 SHAPES["mean.json"] = SHAPES["scores.json"]  # of one planner around the mean of the seeds

@@ -11,7 +11,7 @@ from typing import Any
 
 import jinja2
 
-from dawm.report import figures, numerals, sections, settings, tables, verdicts
+from dawm.report import estimates, figures, numerals, sections, settings, tables, verdicts
 from dawm.report.calibration import calibration_section
 from dawm.report.collect import RunRecord, dig, read_run
 from dawm.report.numerals import count, number, significant
@@ -61,6 +61,7 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "synthetic": sections.synthetic_section(record.synthetic),
         "policies": [sections.policy_section(p) for p in record.policies],
         "comparison": sections.comparison_table(record),
+        "estimates": estimates.section(record),
         "settings": settings.settings_tables(record),
         "versions": settings.versions_table(record),
         "fingerprints": settings.fingerprints_table(record),

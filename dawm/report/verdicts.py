@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from dawm.report import numerals
+from dawm.report import estimates, numerals
 from dawm.report.collect import RunRecord, Stage, dig
 from dawm.report.numerals import number
 from dawm.report.tables import ALGORITHMS, additions_name
@@ -218,12 +218,9 @@ def _without_comparison(record: RunRecord) -> Verdict:
     if scored:
         return Verdict("No comparison with and without synthetic data", _no_pair(record, scored))
     if record.policies:
-        return Verdict(
-            "Policies without a score",
-            "No environment was given, so nothing here says how well these policies act."
-            " With one: dawm eval POLICY_DIR --env ID.",
-            "open",
-        )
+        known = estimates.best(record) or "Nothing here says how well these policies act."
+        remedy = "With an environment: dawm eval POLICY_DIR --env ID."
+        return Verdict("Policies without a score", f"No environment was given. {known} {remedy}", "open")
     if record.synthetic is not None:
         return Verdict(
             "Synthetic data, no policy yet",

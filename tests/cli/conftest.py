@@ -31,6 +31,10 @@ inverse = {width = 8, depth = 1}
 ends = {width = 8, depth = 1}
 ensemble = {members = 2, width = 8, depth = 1}
 loop = {steps = 60, chunk = 10, save_every = 20}
+[estimate]
+starts = 4
+steps = 5
+
 [distil]
 labels = {count = 32, futures = 8, length = 2}
 loop = {steps = 20, chunk = 10, save_every = 10}

@@ -37,6 +37,13 @@ def test_the_last_line_of_a_run_is_the_report_and_progress_goes_to_standard_erro
     assert "IQL, imitating its planner, planning, mean of the seeds" in report
     assert "a planner around it labelled 32 states of the world model" in report
     assert "iql-distil alone" in report
+    assert "Estimates without the environment" in report
+    for policy in ("bc", "iql", "iql-dawm", "iql-futures", "iql-distil"):  # and of no planner
+        found = json.loads((out / "policies" / policy / "estimates.json").read_text())
+        assert found["settings"]["model"]["starts"] == 4
+        assert len(found["model"]["value"]) == 2
+        assert "fqe" not in found
+    assert not (out / "policies" / "iql-plan" / "estimates.json").exists()
 
 
 def test_paths_between_stages_are_relative(reference):
@@ -59,7 +66,9 @@ def test_a_finished_run_moved_elsewhere_and_without_environment_still_reports(re
     result = json.loads(done.stdout)
     assert Path(result["report"]).is_file()
     assert "not scored" in done.stderr
+    assert "estimating" not in done.stderr  # which it has done before
     assert result["policies"]["iql"]["return_mean"] is None
+    assert "In the world model, whose dynamics are linear, " in (moved / "report.html").read_text()
     assert result["synthetic"]["transitions"] >= 400
 
 

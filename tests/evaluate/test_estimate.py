@@ -16,11 +16,14 @@ from dawm.agents.fit import train_policy
 from dawm.agents.policy import load_policy
 from dawm.data.dataset import Dataset, DatasetInfo
 from dawm.errors import ConfigError
-from dawm.evaluate.estimate import EstimateConfig, estimate_policy, verdict
+from dawm.evaluate.estimate import EstimateConfig, _recorded, estimate_policy, verdict
 from dawm.evaluate.fqe import FQEConfig, fitted_values
 from dawm.evaluate.imagined import ImagineConfig, imagined_returns
 from dawm.run.loop import LoopConfig
 from dawm.types import Prediction
+from dawm.worldmodel.fit import WorldModelConfig, train_world_model
+from dawm.worldmodel.gaussian import EnsembleModelConfig
+from dawm.worldmodel.networks import NetworksConfig
 
 DISCOUNT = 0.8
 SMALL = FQEConfig(
@@ -132,6 +135,40 @@ def test_an_estimate_of_a_folder(folder):
         low <= v <= high for low, v, high in zip(*(found["fqe"][k] for k in ("low", "value", "high")), strict=True)
     )
     assert len(verdict(found)) == 2
+
+
+def test_an_estimate_in_a_model_stands_beside_as_many_steps_of_the_log(folder, tmp_path):
+    """In a model that was told the system, a policy that repeats one action has its value; without fitted Q."""
+    data, steps = linear_log(), 7
+    small = WorldModelConfig(
+        model=EnsembleModelConfig(), networks=NetworksConfig(loop=LoopConfig(10, 10, 10, 10)), holdout=0.2
+    )
+    model = train_world_model(data, small, folder=tmp_path / "model")
+    config = EstimateConfig(FQEConfig(discount=DISCOUNT), ImagineConfig(starts=8, steps=steps, discount=DISCOUNT))
+    found = estimate_policy(folder, data, config, model=model, fitted=False)
+    assert "fqe" not in found
+    recorded = data.reward.reshape(data.episodes, -1)[:, :steps] @ DISCOUNT ** np.arange(steps)
+    assert found["model"]["log"] == pytest.approx(recorded.mean(), rel=1e-5)
+    starts = data.obs[np.random.default_rng([0, 2]).choice(data.episode_starts, 8), 0]
+    policy = load_policy(folder)
+    for seed, told in enumerate(found["model"]["value"]):
+        s, total = starts.copy(), np.zeros(8)
+        for t in range(steps):
+            total += DISCOUNT**t * s
+            s = 0.9 * s + 0.5 * policy[seed](s[:, None])[:, 0]
+        assert told == pytest.approx(total.mean(), abs=0.02)
+    assert found["model"]["linear"] is True
+    assert "The dynamics of this log are linear" in verdict(found)[-1]
+    found["model"]["linear"] = False
+    assert "Do not choose a policy by these estimates" in verdict(found)[-1]
+    with pytest.raises(ConfigError, match="nothing to estimate by"):
+        estimate_policy(folder, data, config, fitted=False)
+
+
+def test_a_log_is_summed_over_its_own_steps_where_episodes_are_short():
+    data = linear_log(3, 4)
+    exact = (data.reward.reshape(3, 4) @ DISCOUNT ** np.arange(4)).mean()
+    assert _recorded(data, ImagineConfig(steps=9, discount=DISCOUNT)) == pytest.approx(exact, rel=1e-6)
 
 
 def test_other_tasks_are_refused(folder):
