@@ -5,7 +5,7 @@
 Every seed of every method is one policy. For each criterion (fitted Q evaluation, the world model): the rank
 correlation of estimates and returns (Spearman), and the regret of taking the policy with the highest estimate, in
 units of the distance from the worst to the best return (Fu et al. 2021, arXiv 2103.16596). Estimates are made where
-they are missing and kept with the policies.
+they are missing and kept with the policies; those whose weights are gone are left out. `--no-fqe`: by the model alone.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from dawm.worldmodel.trained import TrainedModel
 CRITERIA = ("fqe", "model")
 
 
-def estimate_all(folder: Path, data: Any, config: EstimateConfig, model: TrainedModel | None) -> None:
-    """`estimates.json` in every scored policy of `folder` that has none."""
+def estimate_all(folder: Path, data: Any, config: EstimateConfig, model: TrainedModel | None, fitted: bool) -> None:
+    """`estimates.json` in every scored policy of `folder` that has none, and has its weights."""
     for run in scored(folder):
-        if run.read_json("estimates.json") is None:
-            estimate_policy(run.path, data, config, model=model)
+        if run.read_json("estimates.json") is None and run.checkpoints():
+            estimate_policy(run.path, data, config, model=model, fitted=fitted)
 
 
 def scored(folder: Path) -> list[RunFolder]:
@@ -53,6 +53,8 @@ def judged(folder: Path) -> dict[str, Any]:
         scores, estimates = run.read_json("scores.json") or {}, run.read_json("estimates.json") or {}
         for seed, returns in enumerate(scores["returns"]):
             values = {name: estimates[name]["value"][seed] for name in CRITERIA if name in estimates}
+            if not values:
+                continue
             policies.append({"method": run.path.name, "seed": seed, "return": float(np.mean(returns))} | values)
     return {
         "policies": policies,
@@ -94,6 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="folder of a dataset in the results of a suite")
     parser.add_argument("--data", required=True, help="the dataset")
     parser.add_argument("--model", help="world model in that folder, for example model-latent")
+    parser.add_argument("--no-fqe", action="store_true", help="by the model alone, in seconds")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as fqe.loop.steps=5000")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args(arguments)
@@ -101,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
     def make() -> dict[str, Any]:
         config = override(EstimateConfig(), given.set)
         model = TrainedModel.load(given.folder / given.model) if given.model else None
-        estimate_all(given.folder, load(given.data), config, model)
+        estimate_all(given.folder, load(given.data), config, model, fitted=not given.no_fqe)
         return judged(given.folder)
 
     return finish(make, table, given.json)

@@ -34,6 +34,13 @@ def test_rank_correlation_and_regret(folder):
     assert "fqe: rank correlation 1.00, regret of its choice 0.00" in table(found)
 
 
+def test_policies_without_estimates_are_left_out(folder):
+    (folder / "policies" / "bc" / "estimates.json").unlink()
+    found = judged(folder)
+    assert [p["method"] for p in found["policies"]] == ["iql", "iql"]
+    assert found["criteria"]["model"]["rank_correlation"] == pytest.approx(-1.0)
+
+
 def test_a_folder_without_policies_is_one_sentence(tmp_path, capsys, shared_data):
     assert main([str(tmp_path), "--data", str(shared_data / "neorl2" / "DMSD-val.npz")]) == 2
     assert "has no policies with scores" in capsys.readouterr().err
