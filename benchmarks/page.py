@@ -38,8 +38,8 @@ Every score is of the last checkpoint, with one setting for all tasks of a suite
 the means of their episodes, with a 95 % interval from a bootstrap over seeds and, within them, episodes. Scores are
 normalised by the references that the table of each suite names; 0 is a random policy, 100 a good one. Roll-outs of
 other people's agents (`hopper-*`, `halfcheetah-*`) are not D4RL's logs and must not be set beside its published scores.
-`{preset}` is what `dawm run` does, `iql-auto-distil` the policy that it makes of that, and `iql-auto-distil-plan` a planner
-around it, which it does too.
+`{preset}` is what `dawm run` does, and so are `iql-auto-distil`, the policy that it makes of that, and
+`iql-auto-distil-plan`, a planner around it.
 """
 PRESET = "iql-auto-plan"
 Task = dict[str, Any]

@@ -16,7 +16,6 @@ where it was interrupted. Paths of one stage in the settings of another are rela
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +30,7 @@ from dawm.data.dataset import Dataset
 from dawm.data.doctor import Diagnosis, describe, examine
 from dawm.data.registry import load
 from dawm.data.validate import require_usable
-from dawm.errors import ConfigError, DatasetError, DawmError, FileError
+from dawm.errors import ConfigError, DatasetError, DawmError
 from dawm.evaluate.calibrate import calibrate_model
 from dawm.evaluate.estimate import EstimateConfig, estimate_policy
 from dawm.evaluate.fqe import FQEConfig
@@ -40,12 +39,13 @@ from dawm.evaluate.score import score_policy
 from dawm.planning.distil import DistilConfig, distil_planner
 from dawm.planning.play import PlayConfig, score_planner, spares
 from dawm.presets import NO_ENVIRONMENT, RunConfig, acting_alone, load_preset, planner_of, policies_of
+from dawm.recorded import identity, recorded_data, stored_futures, stored_model, stored_synthetic
 from dawm.report.page import write_report
 from dawm.run.config import from_dict, to_dict
 from dawm.run.folder import RunFolder
 from dawm.run.progress import say
-from dawm.synth.futures import FuturesConfig, FuturesLibrary, build_library, open_library
-from dawm.synth.generator import GenerateConfig, generate, load_synthetic
+from dawm.synth.futures import FuturesConfig, FuturesLibrary, build_library
+from dawm.synth.generator import GenerateConfig, generate
 from dawm.worldmodel.fit import WorldModelConfig, train_world_model
 from dawm.worldmodel.trained import TrainedModel
 
@@ -289,22 +289,6 @@ def score_line(name: str, scores: Mapping[str, Any]) -> str:
     return f"{line} over {scores['seeds']} x {scores['episodes']} episodes in {scores['env']}"
 
 
-def stored_model(folder: str | Path, *, used_in: str | Path) -> TrainedModel:
-    """The finished world model in `folder`, known to a run in the folder `used_in` by its relative path."""
-    return replace(TrainedModel.load(folder), known_as=os.path.relpath(folder, used_in))
-
-
-def stored_synthetic(folder: str | Path, *, used_in: str | Path) -> Dataset:
-    """The finished synthetic data in `folder`, known to a run in the folder `used_in` by their relative path."""
-    data = load_synthetic(folder)
-    return replace(data, info=replace(data.info, origin=f"synthetic:{os.path.relpath(folder, used_in)}"))
-
-
-def stored_futures(folder: str | Path, *, used_in: str | Path) -> FuturesLibrary:
-    """The finished library in `folder`, known to a run in the folder `used_in` by their relative path."""
-    return replace(open_library(folder), origin=f"futures:{os.path.relpath(folder, used_in)}")
-
-
 # -- going on ---------------------------------------------------------------------------------------------------------
 
 
@@ -383,33 +367,3 @@ def resume(folder: str | Path, data: Any = None) -> Path:
         settings = from_dict(PolicyConfig, stored["policy"], "policy.")
         train_policy(dataset, settings, synthetic=mixed, futures=futures, model=model, folder=folder)
     return folder
-
-
-def identity(data: Dataset) -> dict[str, Any]:
-    """What a run folder records of its dataset."""
-    return {"name": data.info.name, "origin": data.info.origin, "fingerprint": data.fingerprint}
-
-
-def recorded_data(stored: Mapping[str, Any], folder: Path, given: Any = None, env: str | None = None) -> Dataset:
-    """The dataset that a run folder was made from. Raises FileError if it is gone, DatasetError if it has changed."""
-    env = None if env == NO_ENVIRONMENT else env
-    try:
-        data = load(given, env=env) if given is not None else _load_origin(stored["origin"], env)
-    except FileError as error:
-        remedy = f"If it has moved, say where it is: dawm resume {folder} --data PATH"
-        raise FileError(f"the dataset of `{folder}` cannot be read: {error} {remedy}") from None
-    if data.fingerprint != stored["fingerprint"]:
-        raise DatasetError(
-            f"`{data.info.origin}` does not hold the data that `{folder}` was made from (fingerprint"
-            f" {data.fingerprint[:12]}, recorded {stored['fingerprint'][:12]}). Give the right file with --data, or"
-            " start anew."
-        )
-    return replace(data, info=replace(data.info, name=stored["name"], origin=stored["origin"]))
-
-
-def _load_origin(origin: str, env: str | None) -> Dataset:
-    """Read what an origin, "format:path" or several joined by " + ", names."""
-    formats, paths = zip(*(part.partition(":")[::2] for part in origin.split(" + ")), strict=True)
-    if not all(paths):
-        raise FileError(f"its origin `{origin}` is no file.")
-    return load("+".join(paths), format=formats[0] if len(paths) == 1 else None, env=env)

@@ -23,7 +23,7 @@ def execute(flags: argparse.Namespace) -> Outcome:
     from dawm.data.registry import load
     from dawm.errors import ConfigError
     from dawm.evaluate.calibrate import CalibrateConfig, calibrate_model
-    from dawm.pipeline import recorded_data
+    from dawm.recorded import recorded_data
     from dawm.worldmodel.trained import TrainedModel
 
     try:

@@ -27,9 +27,9 @@ def execute(flags: argparse.Namespace) -> Outcome:
     from pathlib import Path
 
     from dawm.agents.policy import load_policy
-    from dawm.pipeline import recorded_data, stored_model
     from dawm.planning.distil import DistilConfig, distil_planner
     from dawm.planning.play import PlayConfig
+    from dawm.recorded import recorded_data, stored_model
     from dawm.run.config import override
     from dawm.run.folder import RunFolder
 

@@ -18,7 +18,7 @@ def flags(parser: Parser) -> None:
 
 def execute(flags: argparse.Namespace) -> Outcome:
     from dawm.evaluate.estimate import EstimateConfig, estimate_policy, verdict
-    from dawm.pipeline import recorded_data, stored_model
+    from dawm.recorded import recorded_data, stored_model
     from dawm.run.config import override
     from dawm.run.folder import RunFolder
 

@@ -33,7 +33,7 @@ def execute(flags: argparse.Namespace) -> Outcome:
 def environment(run) -> str:
     """The environment of earlier scores, or else the one that the policy's dataset names."""
     from dawm.errors import ConfigError
-    from dawm.pipeline import recorded_data
+    from dawm.recorded import recorded_data
 
     stored = run.read_json("scores.json")
     env = stored["env"] if stored else recorded_data(run.read_config()["config"]["data"], run.path).info.env

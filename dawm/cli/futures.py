@@ -21,7 +21,7 @@ def flags(parser: Parser) -> None:
 def execute(flags: argparse.Namespace) -> Outcome:
     from dawm.data.registry import load
     from dawm.errors import ConfigError
-    from dawm.pipeline import recorded_data, stored_model
+    from dawm.recorded import recorded_data, stored_model
     from dawm.run.folder import RunFolder
     from dawm.synth.futures import FuturesConfig, build_library
 

@@ -25,7 +25,7 @@ def execute(flags: argparse.Namespace) -> Outcome:
     from dawm.agents.policy import load_policy
     from dawm.cli.settings import configuration
     from dawm.errors import ConfigError
-    from dawm.pipeline import recorded_data, stored_model
+    from dawm.recorded import recorded_data, stored_model
     from dawm.run.progress import say
     from dawm.synth.generator import generate
 

@@ -27,8 +27,9 @@ def execute(flags: argparse.Namespace) -> Outcome:
 
     from dawm.agents.policy import load_policy
     from dawm.errors import ConfigError
-    from dawm.pipeline import recorded_data, score_line, stored_model
+    from dawm.pipeline import score_line
     from dawm.planning.play import PlayConfig, score_planner
+    from dawm.recorded import recorded_data, stored_model
     from dawm.run.config import override
 
     if flags.mean and not flags.policy:

@@ -26,7 +26,7 @@ def execute(flags: argparse.Namespace) -> Outcome:
     from dawm.cli.settings import configuration
     from dawm.cli.sources import read
     from dawm.errors import ConfigError
-    from dawm.pipeline import stored_futures, stored_model, stored_synthetic
+    from dawm.recorded import stored_futures, stored_model, stored_synthetic
 
     if flags.ratio and not flags.synthetic:
         raise ConfigError("`--ratio` is the share of synthetic data in each batch: name them with --synthetic DIR")

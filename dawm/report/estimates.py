@@ -109,6 +109,6 @@ def best(record: RunRecord) -> str | None:
     chosen = max(policies, key=value)
     log = numerals.significant(chosen.get("estimates", "model", "log"), 4)
     return (
-        f"In the world model, whose dynamics are linear, {policy_name(chosen)} does best: a discounted return of"
+        f"In the world model, whose dynamics are linear, “{policy_name(chosen)}” does best: a discounted return of"
         f" {numerals.significant(value(chosen), 4)}, where the data’s own is {log} (section 4)."
     )

@@ -23,9 +23,9 @@ from dawm.data.registry import load
 from dawm.errors import ConfigError
 from dawm.evaluate.calibrate import calibrate_model
 from dawm.evaluate.score import score_policy
-from dawm.pipeline import identity, stored_futures, stored_model, stored_synthetic
 from dawm.planning.distil import distil_planner
 from dawm.planning.play import score_planner
+from dawm.recorded import identity, stored_futures, stored_model, stored_synthetic
 from dawm.run.config import differences, from_dict, to_dict, without_none
 from dawm.run.folder import RunFolder
 from dawm.run.metrics import plain

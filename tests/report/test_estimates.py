@@ -76,7 +76,7 @@ def test_the_rank_correlation_with_measured_returns_by_hand(run):
 def test_without_scores_only_a_linear_log_has_a_best_policy(run):
     for path in run.glob("policies/*/scores.json"):
         path.unlink()
-    best = "TD3+BC, real data only does best: a discounted return of 31.00"
+    best = "“TD3+BC, real data only” does best: a discounted return of 31.00"
     for linear, said in ((True, best), (False, "with why no")):
         estimate(run, linear)
         record = read_run(run)

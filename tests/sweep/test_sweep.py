@@ -15,8 +15,8 @@ from dawm.agents.policy import load_policy
 from dawm.cli.main import main
 from dawm.errors import ConfigError, FileError
 from dawm.evaluate.score import score_policy
-from dawm.pipeline import stored_model
 from dawm.planning.play import score_planner
+from dawm.recorded import stored_model
 from dawm.report.page import write_report
 from dawm.run.config import from_dict
 from dawm.sweep.hooks import load_hooks
