@@ -17,7 +17,7 @@ def flags(parser: Parser) -> None:
     parser.flag("--labels", metavar="N", type=whole, help="states that the planner of each seed labels (10,000)")
     parser.flag("--seed", metavar="N", type=whole, help="of the states and of the batches (0)")
     parser.flag("--data", metavar="PATH", help="where the dataset is, if it has moved since the model was trained")
-    parser.assignments("of the planner, as in `dawm plan`, or as labels.length=10, loop.steps=2000, learning_rate=1e-4")
+    parser.assignments("of the planner, as in `dawm plan`, or as rounds=2, labels.length=10, loop.steps=2000")
     parser.common()
 
 

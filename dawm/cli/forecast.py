@@ -119,7 +119,7 @@ def forecast_stages(
         if (played or asked) and config.real_only and given is not None:
             thinking = planner_seconds(given, data, config) * config.policy.seeds  # about a step of all episodes
             seconds |= {f"planner{spared}": thinking * length} if played else {}
-            states = config.distil.labels.count / config.episodes
+            states = config.distil.rounds * config.distil.labels.count / config.episodes
             seconds |= {f"labels of the planner{spared}": thinking * states} if asked else {}
             seconds |= {f"planner around what imitated it{spared}": thinking * length} if played and asked else {}
     return _outcome(data, sizes, memory, seconds)

@@ -8,8 +8,12 @@ Every seed has a planner around it and labels of its own, so that seeds stay ind
 `PlayConfig.member = "mean"` one planner around the mean of all labels for all, for the cost of one: scores of the seeds
 are then no independent samples.
 
+With several `rounds` the policy that imitated is planned around in turn and imitates that, which is policy iteration
+in the model.
+
 Run folder (kind `policy`, with `distil` among its settings): labels/00000.npz ..., metrics.jsonl, checkpoints,
-distil.json. A run that was killed goes on with the next shard, or the last checkpoint, and gives the same numbers.
+distil.json, all of the last round; `before/` is such a folder with one round fewer. A run that was killed goes on with
+the next shard, or the last checkpoint, and gives the same numbers.
 
 Source: Wang & Ba 2020 (POPLIN, arXiv 1906.08649, section 4.3: behaviour cloning of planned actions); the labels of an
 expert are those of Ross et al. 2011 (DAgger). Departures: the planner never meets the environment; the policy begins
@@ -18,6 +22,7 @@ with the weights that it has; states are those to which the planner leads, and n
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -50,12 +55,15 @@ class DistilConfig:
     """The states that a planner labels, and how they are imitated."""
 
     labels: LabelConfig = field(default_factory=LabelConfig)
+    rounds: int = 1  # each around what came of the one before, at the full price of one
     learning_rate: float = 3e-4  # falls to 0 along a cosine
     batch_size: int = 256
     loop: LoopConfig = field(default_factory=_loop)
     seed: int = 0
 
     def __post_init__(self):
+        if self.rounds < 1:
+            raise ValueError(f"rounds must be at least 1, got {self.rounds}")
         if self.batch_size < 1 or self.learning_rate <= 0:
             raise ValueError(
                 f"batch_size must be at least 1 and learning_rate positive, got {self.batch_size}, {self.learning_rate}"
@@ -89,6 +97,8 @@ def distil_planner(
     if why := why_spared(model, play):
         say(f"the policy is left as it is: {why}")
         return _left(policy, run, why)
+    if config.rounds > 1:
+        policy = _before(model, data, policy, config, play, run, policy_path)
     tables = _labelled(model, data, policy, config, play, run)
     labels, rows, held = _in_units(tables, policy)
     optimiser = student_optimiser(config.learning_rate, config.loop.steps)
@@ -110,6 +120,25 @@ def distil_planner(
         run.write_json("distil.json", found)
         run.finish()
     return after
+
+
+def _before(
+    model: TrainedModel,
+    data: Dataset,
+    policy: TrainedPolicy,
+    config: DistilConfig,
+    play: PlayConfig,
+    run: RunFolder | None,
+    policy_path: str | None,
+) -> TrainedPolicy:
+    """What comes of all rounds but the last, in the folder `before` of the last."""
+    fewer = replace(config, rounds=config.rounds - 1)
+    say(f"imitating the planner, round {fewer.rounds} of {config.rounds}")
+    if run is None:
+        return distil_planner(model, data, policy, fewer, play)
+    deeper = lambda path: path and (path if os.path.isabs(path) else os.path.join("..", path))
+    model = replace(model, known_as=deeper(model.known_as))
+    return distil_planner(model, data, policy, fewer, play, folder=run.path / "before", policy_path=deeper(policy_path))
 
 
 def _left(policy: TrainedPolicy, run: RunFolder | None, why: str) -> TrainedPolicy:

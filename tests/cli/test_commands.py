@@ -233,6 +233,22 @@ def test_a_policy_that_imitates_its_planner_is_a_policy_like_others(reference, t
     policies = [load_policy(before), load_policy(folder)]
     assert not np.array_equal(*(p.mean(obs) for p in policies))
     np.testing.assert_array_equal(*(np.asarray(p[1].worth(obs)) for p in policies))  # the critic is the same
+    twice, again = tmp_path / "twice", tmp_path / "again"
+    swapped = lambda old, new: [str(new) if word is old else str(word) for word in words]
+    assert main([*swapped(folder, twice), "--set", "rounds=2"]) == 0
+    by_hand = swapped(folder, again)
+    by_hand[by_hand.index(str(before))] = str(folder)
+    assert main(by_hand) == 0
+    last = "checkpoints/00000010.ckpt"
+    assert (twice / last).read_bytes() == (again / last).read_bytes() != (folder / last).read_bytes()
+    assert (twice / "before" / last).read_bytes() == (folder / last).read_bytes()
+    for path in (twice / "finished", twice / last, twice / "before" / "finished", twice / "before" / last):
+        path.unlink()
+    assert main(["resume", str(twice), "--quiet"]) == 0  # both rounds, from the labels of both
+    assert (twice / last).read_bytes() == (again / last).read_bytes()
+    (twice / "before" / "finished").unlink()
+    assert main(["resume", str(twice / "before"), "--quiet"]) == 0  # whose paths are one folder deeper
+    capsys.readouterr()
     assert main(["eval", str(folder), "--env", "Pendulum-v1", "--episodes", "1", "--json", "--quiet"]) == 0
     assert np.shape(json.loads(capsys.readouterr().out)["returns"]) == (2, 1)
     plan = ["plan", str(out / "model"), "--policy", str(folder), "--env", "Pendulum-v1", "--episodes", "1", "--quiet"]
@@ -265,6 +281,7 @@ def test_a_policy_that_its_planner_leaves_alone_stays_as_it_is(reference, tmp_pa
     ("words", "message"),
     [
         (["--set", "labels.length=0"], "length must be at least 1, got 0"),
+        (["--set", "rounds=0"], "rounds must be at least 1, got 0"),
         (["--set", "labels.lenght=2"], "`labels.lenght`; did you mean `length`"),
         (["--set", "planner.horizon=0"], "horizon must be at least 1"),
         (["--set", "plannr.horizon=2"], "unknown setting `plannr.horizon`; did you mean `planner`"),
