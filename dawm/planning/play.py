@@ -54,7 +54,7 @@ class PlayConfig:
     beyond: float = 100.0  # price of leaving the range of the log, in standard deviations of reward and state
     margin: float = 2.0  # how near to the edge of the log that begins, in errors of the point prediction
     spare: float = 0.5  # leave a policy alone where so much of its log is worth drawing; above 1: never
-    unknown: float = 0.75  # and where one-step networks leave so much of a change unknown, on held-out episodes
+    unknown: float = 0.25  # and where one-step networks leave so much of a change unknown, on held-out episodes
     roam: float = 0.25  # search from every state where less of it is, whatever `planner.seek` says; 0: never
 
     def __post_init__(self):

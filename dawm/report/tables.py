@@ -167,8 +167,11 @@ def _imitated(policy: Stage) -> str | None:
     if not labels or not all(gaps):
         return None
     before, after = (numerals.significant(sum(gap) / len(gap)) for gap in gaps)
+    rounds = numerals.number(dig(policy.config, "distil", "rounds")) or 1
+    last = f"in the last of {numerals.count(rounds)} rounds " if rounds > 1 else ""
+    states = numerals.count(round(sum(labels) / len(labels)))
     return (
-        f"{policy_name(policy)}: a planner around it labelled {numerals.count(round(sum(labels) / len(labels)))} states"
+        f"{policy_name(policy)}: {last}a planner around it labelled {states} states"
         " of the world model with what it does there, and the policy went on by imitating them. In futures kept apart"
         f" it differs from the planner by {after} halves of the action range (root mean square), before by {before};"
         " much of that is chance in what the planner finds."

@@ -254,6 +254,17 @@ def test_a_planner_around_what_imitated_one_is_judged_beside_both(run, imitated,
     assert f"--policy {policies.resolve() / 'td3bc-distil'}" in line
 
 
+@pytest.mark.parametrize(("rounds", "said"), [(1, "its planner: a planner"), (2, "in the last of 2 rounds a planner")])
+def test_the_report_says_what_was_learnt_of_a_planner(run, rounds, said):
+    policy = run / "policies" / "td3bc-distil"
+    learner = tomllib.loads((run / "policies" / "td3bc" / "run.toml").read_text())["config"]
+    begin(policy, "policy", learner | {"distil": {"seed": 0, "rounds": rounds}, "before": {"path": "../td3bc"}})
+    write_json(policy / "distil.json", {"labels": [90, 110], "distance": {"before": [0.3, 0.5], "after": [0.2, 0.2]}})
+    text = markdown_scores(run)
+    assert f"{said} around it labelled 100 states of the world model" in text
+    assert "differs from the planner by 0.200 halves of the action range (root mean square), before by 0.400" in text
+
+
 def test_of_a_planner_that_spared_its_policy_there_is_nothing_to_judge(run):
     around = {"policy": {"path": "../td3bc", "step": 7}, "model": {"path": "../../model"}, "env": "Hopper-v5"}
     begin(run / "policies" / "td3bc-plan", "planner", around)
