@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -64,12 +65,14 @@ def kept(path: Path) -> str | None:
 
 
 def _without_root(value: Any) -> Any:
-    """The value with places of data relative to the folder of the shared data."""
+    """The value with places of data relative to the folder of the shared data, or to that of the package."""
     if isinstance(value, dict):
         return {key: _without_root(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_without_root(inner) for inner in value]
-    return value.replace(f"{data_root()}/", "") if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"[^: ]*/(?=dawm/assets/)", "", value.replace(f"{data_root()}/", ""))
 
 
 def _write(path: Path, text: str) -> None:
