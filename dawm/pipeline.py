@@ -270,8 +270,9 @@ def estimate_stage(out: Path, names: list[str], data: Dataset, config: RunConfig
     for name in names:
         run = RunFolder.open(out / "policies" / name, "policy")
         stored = run.read_json("estimates.json") or {}
-        known = stored.get("checkpoint"), (stored.get("model") or {}).get("fingerprint"), stored.get("settings", {})
-        if known[:2] == (run.checkpoints()[-1], model.fingerprint) and known[2].get("model") == to_dict(settings.model):
+        made = [stored.get("checkpoint"), stored.get("model", {}).get("fingerprint")]
+        made.append(stored.get("settings", {}).get("model"))
+        if made == [run.checkpoints()[-1], model.fingerprint, to_dict(settings.model)]:
             continue
         if not told:
             say(f"estimating what {len(names)} policies are worth in the world model")

@@ -94,7 +94,8 @@ def rank_correlation(policies: list[Stage]) -> tuple[float, int] | None:
         return None
     from scipy import stats  # where it is used: SciPy is slow to import
 
-    found = float(stats.spearmanr(*zip(*pairs, strict=True)).statistic)  # pyright: ignore[reportAttributeAccessIssue]
+    values, returns = np.asarray(pairs).T
+    found = float(stats.spearmanr(values, returns).statistic)  # pyright: ignore[reportAttributeAccessIssue]
     return (found, len(pairs)) if np.isfinite(found) else None
 
 
