@@ -98,7 +98,10 @@ def distil_planner(
         say(f"the policy is left as it is: {why}")
         return _left(policy, run, why)
     if config.rounds > 1:
-        policy = _before(model, data, policy, config, play, run, policy_path)
+        fewer, inside = replace(config, rounds=config.rounds - 1), None if run is None else run.path / "before"
+        known = replace(model, known_as=_deeper(model.known_as))
+        policy = distil_planner(known, data, policy, fewer, play, folder=inside, policy_path=_deeper(policy_path))
+        say(f"imitating the planner around what imitated one: round {config.rounds}")
     tables = _labelled(model, data, policy, config, play, run)
     labels, rows, held = _in_units(tables, policy)
     optimiser = student_optimiser(config.learning_rate, config.loop.steps)
@@ -122,23 +125,9 @@ def distil_planner(
     return after
 
 
-def _before(
-    model: TrainedModel,
-    data: Dataset,
-    policy: TrainedPolicy,
-    config: DistilConfig,
-    play: PlayConfig,
-    run: RunFolder | None,
-    policy_path: str | None,
-) -> TrainedPolicy:
-    """What comes of all rounds but the last, in the folder `before` of the last."""
-    fewer = replace(config, rounds=config.rounds - 1)
-    say(f"imitating the planner, round {fewer.rounds} of {config.rounds}")
-    if run is None:
-        return distil_planner(model, data, policy, fewer, play)
-    deeper = lambda path: path and (path if os.path.isabs(path) else os.path.join("..", path))
-    model = replace(model, known_as=deeper(model.known_as))
-    return distil_planner(model, data, policy, fewer, play, folder=run.path / "before", policy_path=deeper(policy_path))
+def _deeper(path: str | None) -> str | None:
+    """A recorded path as it is from a folder further inside."""
+    return path and (path if os.path.isabs(path) else os.path.join("..", path))
 
 
 def _left(policy: TrainedPolicy, run: RunFolder | None, why: str) -> TrainedPolicy:

@@ -26,6 +26,11 @@ def estimated(record: RunRecord) -> list[Stage]:
     return [p for p in record.policies if numerals.numbers(p.get("estimates", "model", "value"))]
 
 
+def value(policy: Stage) -> float:
+    """The mean of its seeds."""
+    return float(np.mean(numerals.numbers(policy.get("estimates", "model", "value"))))
+
+
 def section(record: RunRecord) -> dict[str, Any] | None:
     """The table and its notes; None where nothing was estimated."""
     policies = estimated(record)
@@ -36,8 +41,7 @@ def section(record: RunRecord) -> dict[str, Any] | None:
 
 def table(policies: list[Stage]) -> Table:
     """One row for each policy, the highest first, and one for the log."""
-    value = lambda policy: float(np.mean(numerals.numbers(policy.get("estimates", "model", "value"))))
-    rows = [_row(policy, value(policy)) for policy in sorted(policies, key=value, reverse=True)]
+    rows = [_row(policy) for policy in sorted(policies, key=value, reverse=True)]
     log = policies[0].get("estimates", "model", "log")
     rows.append(["The data’s own episodes", numerals.significant(log, 4), *[numerals.MISSING] * 3])
     columns = [
@@ -50,7 +54,7 @@ def table(policies: list[Stage]) -> Table:
     return Table(columns, rows)
 
 
-def _row(policy: Stage, value: float) -> list[str]:
+def _row(policy: Stage) -> list[str]:
     form = lambda number: numerals.significant(number, 4)
     seeds = numerals.numbers(policy.get("estimates", "model", "value"))
     bounds = [numerals.numbers(policy.get("estimates", "model", side)) for side in ("low", "high")]
@@ -59,7 +63,7 @@ def _row(policy: Stage, value: float) -> list[str]:
     spread = interval([min(seeds), max(seeds)], form) if len(seeds) > 1 else numerals.MISSING
     return [
         policy_name(policy),
-        form(value),
+        form(value(policy)),
         spread,
         interval(around, form),
         numerals.percent(float(np.mean(left)) if left else None),
@@ -71,10 +75,11 @@ def notes(record: RunRecord, policies: list[Stage]) -> Iterator[str]:
     first = policies[0]
     asked = lambda *keys: first.get("estimates", *keys)
     discount, steps = numerals.significant(asked("discount"), 4), numerals.count(asked("settings", "model", "steps"))
-    dynamics = DYNAMICS.get(str(asked("settings", "model", "dynamics")), "world model")
+    kind = str(asked("settings", "model", "dynamics"))
+    covered = "" if kind == "anchor" else " and what the members of the model disagree on"
     yield (
-        f"Discounted by {discount} a step over {steps} steps in the {dynamics}, from first states of the log; intervals"
-        " cover which first states these are, and not the errors of the model."
+        f"Discounted by {discount} a step over {steps} steps in the {DYNAMICS.get(kind, 'world model')}, from first"
+        f" states of the log; intervals cover which first states these are{covered}, and not the errors of the model."
     )
     yield TRUST[bool(asked("model", "linear"))]
     if (found := rank_correlation(policies)) is not None:
@@ -104,7 +109,6 @@ def best(record: RunRecord) -> str | None:
     policies = estimated(record)
     if not policies:
         return None
-    value = lambda policy: float(np.mean(numerals.numbers(policy.get("estimates", "model", "value"))))
     if not dig(policies[0].results, "estimates", "model", "linear"):
         return "Estimates in the world model are in section 4, with why no policy should be chosen by them."
     chosen = max(policies, key=value)
