@@ -52,7 +52,8 @@ def estimate_policy(
     Each has lists over seeds: `value`, `low`, `high` (95 %); that of the model also `left`, the share of its futures
     that left the log. `log` is the discounted return of the recorded episodes, `model.log` that of as many steps as
     futures have; `model.linear` says whether the log told the model that its dynamics are. From a run folder, also
-    written to its `estimates.json`. Raises ConfigError where the policy, the data and the model are not of one task.
+    written to its `estimates.json`, beside what was estimated there before of the same weights in the other way.
+    Raises ConfigError where the policy, the data and the model are not of one task.
     """
     config = config or EstimateConfig()
     if model is None and not fitted:
@@ -74,8 +75,17 @@ def estimate_policy(
     if model is not None:
         result["model"] = _by_model(trained, data, model, config.model)
     if folder is not None:
-        folder.write_json("estimates.json", result)
+        folder.write_json("estimates.json", _beside(folder.read_json("estimates.json") or {}, result))
     return result
+
+
+def _beside(before: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """The result, and of an earlier one what it answers to the same question in the way that was not asked now."""
+    if any(before.get(key) != result[key] for key in ("dataset", "checkpoint", "seeds", "discount")):
+        return result
+    kept = [name for name in ("fqe", "model") if name in before and name not in result]
+    settings = result["settings"] | {name: before["settings"][name] for name in kept}
+    return result | {name: before[name] for name in kept} | {"settings": settings}
 
 
 def _by_fqe(policy: TrainedPolicy, data: Dataset, config: FQEConfig) -> dict[str, list[float]]:

@@ -34,7 +34,7 @@ from dawm.agents.policy import TrainedPolicy, load_policy, student_policy
 from dawm.agents.student import Labels, begun, student_optimiser, student_update, students
 from dawm.data.dataset import Dataset
 from dawm.planning.labels import LabelConfig, label_shard
-from dawm.planning.play import PlayConfig, make_planner, why_spared
+from dawm.planning.play import PlayConfig, make_planner, say_how, why_spared
 from dawm.run.config import to_dict
 from dawm.run.folder import RunFolder
 from dawm.run.loop import LoopConfig, fit
@@ -102,6 +102,8 @@ def distil_planner(
         known = replace(model, known_as=_deeper(model.known_as))
         policy = distil_planner(known, data, policy, fewer, play, folder=inside, policy_path=_deeper(policy_path))
         say(f"imitating the planner around what imitated one: round {config.rounds}")
+    else:
+        say_how(model, play, policy)
     tables = _labelled(model, data, policy, config, play, run)
     labels, rows, held = _in_units(tables, policy)
     optimiser = student_optimiser(config.learning_rate, config.loop.steps)

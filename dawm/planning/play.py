@@ -135,8 +135,7 @@ def make_planner(trained: TrainedModel, config: PlayConfig, policy: TrainedPolic
         planner = replace(planner, nudge=NudgeConfig(), seek=0.0)
     elif roams(trained, config):
         planner = replace(planner, seek=0.0)
-    if planner.ascent.steps and not linear:
-        say("no gradient ascent: these dynamics are not linear, and it would climb their errors (climb=always does it)")
+    if not linear:
         planner = replace(planner, ascent=AscentConfig())
     return Planner(dynamics, trained.spec, planner, policy=start, value=value, leaving=leaving)
 
@@ -198,6 +197,18 @@ def roams(trained: TrainedModel, config: PlayConfig) -> bool:
     return _share(trained, 1.0) < config.roam and not climbs(trained, config)
 
 
+def say_how(trained: TrainedModel, config: PlayConfig, policy: TrainedPolicy | None) -> None:
+    """Tell people what the log made of the configuration: once, however many planners are made of it."""
+    if policy is not None and (why := why_spared(trained, config)):
+        say(f"the policy is left alone: {why}")
+        return
+    if policy is not None and config.planner.seek and roams(trained, config):
+        share = trained.data["share"]
+        say(f"plans are searched for everywhere: only {share:g} of the log is worth drawing (roam=0 keeps to `seek`)")
+    if config.planner.ascent.steps and not climbs(trained, config):
+        say("no gradient ascent: these dynamics are not linear, and it would climb their errors (climb=always does it)")
+
+
 def _share(trained: TrainedModel, unknown: float) -> float:
     """How much of the log is worth drawing; models from before there were such rules do not know."""
     return trained.data.get("share", unknown)
@@ -228,11 +239,7 @@ def score_planner(
         raise ConfigError(f"`member` is mean, which is one planner around all seeds, and `members` asks for {members}.")
     planner = Several([make_planner(trained, each, policy) for each in _members(config, members, policy)])
     why = None if policy is None else why_spared(trained, config)
-    if why:
-        say(f"the policy is left alone: {why}")
-    elif policy is not None and config.planner.seek and roams(trained, config):
-        share = trained.data["share"]
-        say(f"plans are searched for everywhere: only {share:g} of the log is worth drawing (roam=0 keeps to `seek`)")
+    say_how(trained, config, policy)
     run = None
     if folder is not None:
         stored = {

@@ -165,6 +165,25 @@ def test_an_estimate_in_a_model_stands_beside_as_many_steps_of_the_log(folder, t
         estimate_policy(folder, data, config, fitted=False)
 
 
+def test_an_estimate_of_one_kind_keeps_the_other_of_the_same_weights(folder):
+    """What a whole run wrote is not lost to `dawm estimate`, nor the other way round; of other weights nothing."""
+    data, small = linear_log(), replace(SMALL, members=2, loop=LoopConfig(20, 10, 20, 20))
+    config = EstimateConfig(small, ImagineConfig(discount=DISCOUNT))
+    before = {"dataset": data.info.name, "checkpoint": 10, "seeds": 2, "discount": DISCOUNT}
+    before |= {"model": {"value": [1.0, 2.0]}, "settings": {"fqe": {}, "model": {"steps": 7}}}
+    (folder / "estimates.json").write_text(json.dumps(before))
+    found = estimate_policy(folder, data, config)
+    stored = json.loads((folder / "estimates.json").read_text())
+    assert "model" not in found
+    assert stored["fqe"] == found["fqe"]
+    assert stored["model"] == before["model"]
+    assert stored["settings"] == {"fqe": found["settings"]["fqe"], "model": {"steps": 7}}
+    for other in ({"checkpoint": 9}, {"discount": 0.5}):
+        (folder / "estimates.json").write_text(json.dumps(before | other))
+        assert estimate_policy(folder, data, config) == json.loads((folder / "estimates.json").read_text())
+    (folder / "estimates.json").unlink()
+
+
 def test_a_log_is_summed_over_its_own_steps_where_episodes_are_short():
     data = linear_log(3, 4)
     exact = (data.reward.reshape(3, 4) @ DISCOUNT ** np.arange(4)).mean()

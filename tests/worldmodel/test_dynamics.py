@@ -30,7 +30,8 @@ def test_every_choice_follows_the_linear_world(trained, data, name):
     ask = jax.jit(lambda key: dynamics.advance(wide(data.obs), wide(data.action), jnp.full(count, -1), key))
     out = jax.vmap(ask)(jr.split(jr.key(0), 32))
     law = jnp.asarray(linear_world.mean_step(data.obs[rows], data.action[rows]))
-    np.testing.assert_allclose(out.next_obs.mean((0, 1)), law, atol=0.2)
+    error = np.sqrt(np.square(out.next_obs.mean((0, 1)) - law).mean())  # of one row it hangs on the processor
+    assert error < 0.07  # of no change at all 0.19
     assert ((out.terminal_prob >= 0) & (out.terminal_prob <= 1)).all()
 
 
