@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def flags(parser: Parser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="a path, a name, or the folder of `dawm generate`")
-    parser.add_argument("target", metavar="TARGET", help="FILE.h5, FILE.npz, FOLDER.dawm or minari:NAMESPACE/NAME-v0")
+    parser.add_argument(
+        "target", metavar="TARGET", help="FILE.h5, FILE.npz, FILE.csv, FOLDER.dawm or minari:NAMESPACE/NAME-v0"
+    )
     parser.common()
 
 
@@ -26,10 +28,10 @@ def execute(flags: argparse.Namespace) -> Outcome:
 
     kind, _, name = flags.target.partition(":")
     suffix = Path(flags.target).suffix
-    if kind != "minari" and suffix not in (".h5", ".hdf5", ".npz", mapped.SUFFIX):
+    if kind != "minari" and suffix not in (".h5", ".hdf5", ".npz", ".csv", mapped.SUFFIX):
         raise ConfigError(
-            f"`{flags.target}` must end in .h5, .npz or {mapped.SUFFIX} (for logs larger than memory), or begin with"
-            " minari: (the layout to write)"
+            f"`{flags.target}` must end in .h5, .npz, .csv or {mapped.SUFFIX} (for logs larger than memory), or begin"
+            " with minari: (the layout to write)"
         )
     if kind != "minari" and suffix == mapped.SUFFIX:
         mapped.save((read(part, check=False) for part in parts_of(flags.source)), flags.target)
@@ -41,6 +43,8 @@ def execute(flags: argparse.Namespace) -> Outcome:
         place = data.to_minari(name)
     elif suffix == ".npz":
         save_arrays(data, Path(flags.target))
+    elif suffix == ".csv":
+        save_table(data, Path(flags.target))
     else:
         data.save(flags.target)
     return Outcome({"path": str(place), "steps": len(data), "fingerprint": data.fingerprint}, str(place))
@@ -67,3 +71,26 @@ def save_arrays(data: Dataset, path: Path) -> None:
     if (data.source >= 0).any():
         arrays["source"] = data.source
     write_whole(path, lambda file: np.savez_compressed(file, **arrays))
+
+
+def save_table(data: Dataset, path: Path) -> None:
+    """A CSV file with a row a step, for people and spreadsheets. `load` reads every number back to the last bit; the
+    bounds of actions and the names of sources are not in it.
+    """
+    import numpy as np
+
+    from dawm.run.checkpoint import write_whole
+
+    ends = np.zeros(len(data), bool)
+    ends[data.episode_ends - 1] = True
+    several = lambda name, size: [f"{name}_{i}" for i in range(size)]
+    obs, act = data.spec.obs_dim, data.spec.act_dim
+    names = ["episode", *several("obs", obs), *several("action", act), "reward", *several("next_obs", obs)]
+    names += ["terminal", "timeout"]
+    parts = [data.episode_of[:, None], data.obs, data.action, data.reward[:, None], data.next_obs]
+    parts += [data.terminal[:, None], (ends & ~data.terminal)[:, None]]
+    if (data.source >= 0).any():
+        names, parts = [*names, "source"], [*parts, data.source[:, None]]
+    options: dict[str, Any] = {"fmt": "%.9g", "delimiter": ",", "header": ",".join(names), "comments": ""}
+    table = np.concatenate([np.asarray(part, np.float64) for part in parts], 1)
+    write_whole(path, lambda file: np.savetxt(file, table, **options))

@@ -315,10 +315,11 @@ def action_bounds(action: np.ndarray, low: Any, high: Any, notes: list[str]) -> 
     if len(action) == 0 or np.abs(finite).max() <= 1 + 1e-6:
         return np.full(dims, -1.0, np.float32), np.ones(dims, np.float32)
     low, high = finite.min(axis=0), finite.max(axis=0)
-    flat = high - low <= 0
+    flat = high <= low
     low, high = np.where(flat, low - 1, low).astype(np.float32), np.where(flat, high + 1, high).astype(np.float32)
+    rounded = lambda bound: [round(float(value), 4) for value in bound]
     notes.append(
         "the action range is not stored and actions leave [-1, 1]: the range of the data was taken, "
-        f"{low.round(4).tolist()} to {high.round(4).tolist()}. Policies act in that range."
+        f"{rounded(low)} to {rounded(high)}. Policies act in that range."
     )
     return low, high

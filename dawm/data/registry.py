@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from dawm.data import arrays, d3rlpy, d4rl, mapped, minari, native, ogbench, references, validate
+from dawm.data import arrays, d3rlpy, d4rl, mapped, minari, native, ogbench, references, tables, validate
 from dawm.data.dataset import Dataset, DatasetInfo
 from dawm.errors import DatasetError, FileError, suggest
 
@@ -25,7 +25,7 @@ class Contents(NamedTuple):
     """What can be seen of a file or folder without reading its arrays."""
 
     path: Path
-    kind: str  # "hdf5", "npz" or "folder"
+    kind: str  # "hdf5", "npz", "table" or "folder"
     keys: frozenset[str]
     format: str  # the attribute of that name, empty where there is none
 
@@ -67,6 +67,7 @@ SOURCES = {
         "D4RL HDF5, with or without next_observations and timeouts",
     ),
     "arrays": Source(lambda c: c.kind in ("npz", "hdf5"), arrays.load, "npz or HDF5 of flat arrays, NeoRL-2 included"),
+    "csv": Source(lambda c: c.kind == "table", tables.load, "CSV with one row a step, columns named in its first line"),
 }
 PREFIXES = ("d4rl", "minari", "ogbench", "file", "demo")
 OURS = ("native", "mapped")  # layouts that remember where their data came from
@@ -162,11 +163,14 @@ def look(path: Path) -> Contents:
         if path.open("rb").read(4) == b"PK\x03\x04":
             with np.load(path, allow_pickle=False) as file:
                 return Contents(path, "npz", frozenset(file.files), "")
+        with path.open("rb") as file:
+            if names := tables.header(file.readline(tables.LONGEST)):
+                return Contents(path, "table", frozenset(names), "")
     except Exception as error:  # h5py and zipfile raise many types on damaged files
         raise FileError(
             f"`{path}` cannot be opened ({error}): damaged or cut short. Copy or download it again."
         ) from error
-    raise FileError(f"`{path}` is neither an HDF5 nor an npz file, or it is damaged. Copy or download it again.")
+    raise FileError(f"`{path}` is neither an HDF5, an npz nor a CSV file, or it is damaged. Copy or download it again.")
 
 
 # -- names ------------------------------------------------------------------------------------------------------------

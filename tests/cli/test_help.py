@@ -65,7 +65,7 @@ def test_module_and_bare_command_say_what_there_is(capsys):
         (["sweep", "x.toml", "--out", "y", "--executor", "rya"], "did you mean `ray`?"),
         (["sweep", "x.toml", "--out", "y", "--address", "a:1"], "add --executor ray"),
         (["sweep", "x.toml", "--out", "y", "--workers", "0"], "`--workers` must be at least 1"),
-        (["data", "convert", "x", "y.csv"], ".h5, .npz or .dawm"),
+        (["data", "convert", "x", "y.xlsx"], ".h5, .npz, .csv or .dawm"),
     ],
 )
 def test_a_wrong_command_is_status_2_and_one_line_that_helps(words, text, capsys):
