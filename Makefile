@@ -38,10 +38,10 @@ test: .venv/installed-dev
 	@echo "== lint-imports"
 	@$(RUN) -c "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
 	@echo "== pytest ($(WORKERS) workers)"
-	@$(ONE_THREAD) $(RUN) -m pytest -n $(WORKERS) --dist loadfile
+	@$(ONE_THREAD) $(RUN) -m pytest -n $(WORKERS) --dist loadgroup
 
 slow: .venv/installed-dev
-	@$(ONE_THREAD) $(RUN) -m pytest -n $(WORKERS) --dist loadfile -m slow
+	@$(ONE_THREAD) $(RUN) -m pytest -n $(WORKERS) --dist loadgroup -m slow
 
 .venv/bin/python:
 	@if [ -z "$(PYTHON)" ]; then \

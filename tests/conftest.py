@@ -29,6 +29,14 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Tests of a file run in one process, which makes once what they share; files that share more name a group."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
 def pytest_sessionfinish(session):
     if not hasattr(session.config, "workerinput"):  # the process that started the others
         shutil.rmtree(COMPILED, ignore_errors=True)

@@ -15,6 +15,8 @@ from dawm.cli.main import main
 from dawm.data.registry import load
 from tests.cli.conftest import linear_log
 
+pytestmark = pytest.mark.xdist_group("one reference run")
+
 
 def test_the_last_line_of_a_run_is_the_report_and_progress_goes_to_standard_error(reference, log):
     out, done = reference

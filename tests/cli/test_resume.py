@@ -15,6 +15,8 @@ import pytest
 from dawm.cli.main import main
 from tests.cli.conftest import linear_log
 
+pytestmark = pytest.mark.xdist_group("one reference run")
+
 # what to wait for before the next kill: each is written in another stage
 SIGNS = (
     "model/networks/metrics.jsonl",
