@@ -54,7 +54,7 @@ VERBS = {
     "data convert": Verb(
         "dawm.cli.convert",
         "SOURCE TARGET",
-        "to dawm's HDF5 (.h5), arrays (.npz), a table (.csv), or Minari (minari:ID)",
+        "to HDF5 (.h5), arrays (.npz), a table (.csv) or Minari (minari:ID)",
         ("dawm data convert hopper-medium-v2 hopper.h5", "dawm data convert runs/x/synthetic minari:hopper/dawm-v0"),
     ),
     "train": Verb(

@@ -170,7 +170,9 @@ def look(path: Path) -> Contents:
         raise FileError(
             f"`{path}` cannot be opened ({error}): damaged or cut short. Copy or download it again."
         ) from error
-    raise FileError(f"`{path}` is neither an HDF5, an npz nor a CSV file, or it is damaged. Copy or download it again.")
+    raise FileError(
+        f"`{path}` is neither an HDF5, an npz nor a CSV file in UTF-8, or it is damaged. Copy or download it again."
+    )
 
 
 # -- names ------------------------------------------------------------------------------------------------------------

@@ -93,8 +93,8 @@ def test_a_resumed_run_gives_the_same_bits_reloads_to_equality_and_equals_its_se
     assert (loaded.members, loaded.step, loaded.spec, loaded.dataset) == (2, 30, data.spec, "toy")
     assert loaded.config == trained.config
     for i in (0, 1):
-        np.testing.assert_allclose(loaded[i](obs[i]), loaded.act(obs)[i], rtol=1e-5)
-        np.testing.assert_allclose(loaded[i](obs[i, 0]), loaded.act(obs)[i, 0], rtol=1e-5)
+        np.testing.assert_allclose(loaded[i](obs[i]), loaded.act(obs)[i], rtol=1e-5, atol=1e-6)  # of actions within 2
+        np.testing.assert_allclose(loaded[i](obs[i, 0]), loaded.act(obs)[i, 0], rtol=1e-5, atol=1e-6)
 
     alone = train_policy(data, dataclasses.replace(config, seeds=1, seed=1), synthetic=extra)
     if jax.default_backend() == "cpu":  # seeds in turn

@@ -136,7 +136,7 @@ def test_a_table_without_rows_and_a_file_that_is_no_table(tmp_path):
     with pytest.raises(DatasetError, match="has column names and no rows"):
         load(tmp_path / "empty.csv")
     (tmp_path / "text.csv").write_text("only words\n")
-    with pytest.raises(FileError, match="neither an HDF5, an npz nor a CSV file"):
+    with pytest.raises(FileError, match="neither an HDF5, an npz nor a CSV file in UTF-8"):
         load(tmp_path / "text.csv")
     with pytest.raises(FileError, match="does not begin with a line of column names"):
         load(tmp_path / "text.csv", format="csv")
