@@ -50,26 +50,30 @@ def execute(flags: argparse.Namespace) -> Outcome:
     return Outcome({"path": str(place), "steps": len(data), "fingerprint": data.fingerprint}, str(place))
 
 
-def save_arrays(data: Dataset, path: Path) -> None:
-    """An npz file of flat arrays in D4RL's spelling, with provenance and action bounds; `load` reads it back whole."""
+def columns_of(data: Dataset) -> dict[str, Any]:
+    """Flat arrays in D4RL's spelling, with provenance where there is any; an episode ends where a flag says so."""
     import numpy as np
-
-    from dawm.run.checkpoint import write_whole
 
     ends = np.zeros(len(data), bool)
     ends[data.episode_ends - 1] = True
-    arrays: dict[str, Any] = {
+    columns: dict[str, Any] = {
         "observations": data.obs,
         "actions": data.action,
         "rewards": data.reward,
         "next_observations": data.next_obs,
         "terminals": data.terminal,
         "timeouts": ends & ~data.terminal,
-        "act_low": data.act_low,
-        "act_high": data.act_high,
     }
-    if (data.source >= 0).any():
-        arrays["source"] = data.source
+    return columns | ({"source": data.source} if (data.source >= 0).any() else {})
+
+
+def save_arrays(data: Dataset, path: Path) -> None:
+    """An npz file of flat arrays in D4RL's spelling, with provenance and action bounds; `load` reads it back whole."""
+    import numpy as np
+
+    from dawm.run.checkpoint import write_whole
+
+    arrays: dict[str, Any] = columns_of(data) | {"act_low": data.act_low, "act_high": data.act_high}
     write_whole(path, lambda file: np.savez_compressed(file, **arrays))
 
 
@@ -81,16 +85,9 @@ def save_table(data: Dataset, path: Path) -> None:
 
     from dawm.run.checkpoint import write_whole
 
-    ends = np.zeros(len(data), bool)
-    ends[data.episode_ends - 1] = True
-    several = lambda name, size: [f"{name}_{i}" for i in range(size)]
-    obs, act = data.spec.obs_dim, data.spec.act_dim
-    names = ["episode", *several("obs", obs), *several("action", act), "reward", *several("next_obs", obs)]
-    names += ["terminal", "timeout"]
-    parts = [data.episode_of[:, None], data.obs, data.action, data.reward[:, None], data.next_obs]
-    parts += [data.terminal[:, None], (ends & ~data.terminal)[:, None]]
-    if (data.source >= 0).any():
-        names, parts = [*names, "source"], [*parts, data.source[:, None]]
+    parts = {"episode": data.episode_of} | columns_of(data)
+    dims = lambda name, part: [name] if part.ndim == 1 else [f"{name}_{i}" for i in range(part.shape[1])]
+    names = [column for name, part in parts.items() for column in dims(name, part)]
+    table = np.column_stack([part.astype(np.float64) for part in parts.values()])
     options: dict[str, Any] = {"fmt": "%.9g", "delimiter": ",", "header": ",".join(names), "comments": ""}
-    table = np.concatenate([np.asarray(part, np.float64) for part in parts], 1)
     write_whole(path, lambda file: np.savetxt(file, table, **options))

@@ -1,4 +1,4 @@
-"""CSV files as people export them, on the marker log; and what is wrong with a file, by line and column."""
+"""CSV files as people export them, on the marker log; and what is wrong with a file, by column and place."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_without_next_observations_an_episode_column_is_enough_to_keep_episodes_
 
 def test_what_is_left_out_is_named(rows, written):
     for row in rows:
-        row |= {"operator": "an, unquoted name".replace(",", ""), "action_low": "0"}
+        row |= {"operator": "a name", "action_low": "0"}
     data = load(written())
     assert data.info.notes == ("columns that dawm does not know were left out: `operator`, `action_low`.",)
 
